@@ -1,0 +1,1 @@
+"""What every layer stands on: configuration, results, errors, locks, files, processes, progress."""

@@ -1,0 +1,274 @@
+"""The configuration: typed, strict, and able to say where each value came from.
+
+Order of precedence: flag, environment (``LAB_SECTION_KEY``), ``lab.toml``, default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import msgspec
+
+from lab.core.errors import UsageError
+from lab.core.files import explain
+
+PREFIX = "LAB_"
+# Variables of the lab that are not configuration: the crash tests' kill point and the tests' own.
+_RESERVED = ("LAB_KILL_AT", "LAB_TEST_")
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Identifier = Annotated[str, msgspec.Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
+ObjectKind = Literal["table", "view", "materialized-view", "index"]
+
+
+class MeasureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[measure]``: the default plan.
+
+    ``samples`` is the least number a cell takes; sampling goes on in tens up to ``most_samples``
+    until the median is known to ±``precision``.
+    """
+
+    statements: tuple[str, ...] = (
+        "create-table",
+        "create-view",
+        "create-index",
+        "create-materialized-view",
+        "alter-rename",
+    )
+    samples: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 30
+    most_samples: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 200
+    warmups: Annotated[int, msgspec.Meta(ge=0, le=100)] = 3
+    precision: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.03
+
+
+class PopulationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[population]``: the objects that ``lab.up`` brings about; none where ``count`` is unset."""
+
+    count: Count | None = None
+    kind: ObjectKind = "table"
+    schema: Identifier = "lab"
+
+
+class PostgresConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[postgres]``: the embedded server.
+
+    ``port`` is chosen once and kept where unset; ``settings`` go to the server's configuration.
+    """
+
+    port: Annotated[int, msgspec.Meta(ge=1024, le=65535)] | None = None
+    settings: dict[str, str] = {}
+
+
+class SessionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[session]``: how a session is recorded."""
+
+    vcs: Literal["auto", "jj", "git", "none"] = "auto"
+    separate_log: bool = False
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings of a workspace."""
+
+    target: str = "postgres"
+    measure: MeasureConfig = MeasureConfig()
+    population: PopulationConfig = PopulationConfig()
+    postgres: PostgresConfig = PostgresConfig()
+    session: SessionConfig = SessionConfig()
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """One setting, its value as JSON would show it, and where it came from."""
+
+    key: str
+    value: Any
+    source: str
+
+
+class LoadedConfig(msgspec.Struct, frozen=True):
+    """A configuration and the origin of each of its values."""
+
+    config: Config
+    origins: tuple[Origin, ...]
+
+
+def load_config(
+    path: Path,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> LoadedConfig:
+    """Read ``path`` (which need not exist) and put environment and flags on top.
+
+    Parameters
+    ----------
+    flags:
+        Dotted keys and their values; None means that the flag was not given.
+
+    Raises
+    ------
+    UsageError
+        An unknown key (the nearest known one is named), a wrong type, or no TOML at all; with file
+        and line where the fault is in the file.
+
+    """
+    environment = os.environ if environment is None else environment
+    text = _read(path)
+    merged = _parse(path, text)
+    sources: dict[str, str] = {}
+    for key, _ in _leaves(merged):
+        line = _line_of(text, key)
+        sources[key] = f"{path.name}:{line}" if line else path.name
+    _decode(merged, lambda key: f"{path}:{_line_of(text, key) or 1}")
+
+    for name, raw in sorted(environment.items()):
+        if not name.startswith(PREFIX) or name.startswith(_RESERVED):
+            continue
+        key = _key_of_variable(name)
+        _put(merged, key, _from_text(key, raw))
+        sources[key] = f"environment {name}"
+        _decode(merged, lambda _, name=name: f"environment variable {name}")
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _put(merged, key, value)
+            sources[key] = f"flag --{key.rpartition('.')[2].replace('_', '-')}"
+            _decode(merged, lambda _, key=key: sources[key])
+
+    config = msgspec.convert(merged, Config)
+    origins = tuple(
+        Origin(key, value, sources.get(key, "default"))
+        for key, value in _leaves(msgspec.to_builtins(config))
+    )
+    return LoadedConfig(config, origins)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not UTF-8 text.",
+            code="config.syntax",
+            why=str(error),
+            remedy="Save it as UTF-8.",
+        ) from error
+    except OSError as error:
+        raise explain(error, path, "reading") from error
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"{path} is not valid TOML.",
+            code="config.syntax",
+            why=str(error),
+            remedy="Correct the line that is named; `lab.config` shows all known settings.",
+        ) from error
+
+
+def _decode(values: dict[str, Any], place: Any) -> None:
+    try:
+        msgspec.convert(values, Config)
+    except msgspec.ValidationError as error:
+        _refuse(str(error), place)
+
+
+def _refuse(message: str, place: Any) -> NoReturn:
+    found = re.search(r" - at `\$\.?(.*?)`$", message)
+    parent = re.sub(r"\[.*?\]", "", found[1]) if found else ""
+    unknown = re.match(r"Object contains unknown field `(.*?)`", message)
+    if unknown:
+        key = f"{parent}.{unknown[1]}".lstrip(".")
+        near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
+        raise UsageError(
+            f"{place(key)}: unknown setting `{key}`.",
+            code="config.unknown-key",
+            why="Settings that nothing reads would be silently without effect.",
+            remedy=f"Did you mean `{near[0]}`?" if near else "`lab.config` lists the known ones.",
+        )
+    reason = message[: found.start()] if found else message
+    raise UsageError(
+        f"{place(parent)}: `{parent}` has a value that does not fit.",
+        code="config.wrong-value",
+        why=f"{reason}.",
+        remedy="`lab.config` shows each setting with its default.",
+    )
+
+
+def known_keys() -> list[str]:
+    """Return the dotted names of all settings and sections."""
+    sections = [field.name for field in msgspec.structs.fields(Config)]
+    return sections + [key for key, _ in _leaves(msgspec.to_builtins(Config()))]
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and (value or key in _SECTIONS) and key not in _MAPPINGS:
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value
+
+
+_SECTIONS = frozenset(field.name for field in msgspec.structs.fields(Config)) - {"target"}
+# Settings whose value is a table of names that the lab does not know.
+_MAPPINGS = frozenset({"postgres.settings"})
+
+
+def _line_of(text: str, key: str) -> int | None:
+    """Return the line on which ``key`` (or, failing that, its table) is set in TOML ``text``."""
+    section = key.rpartition(".")[0]
+    table, table_line = "", None
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[([^\[\]]+)\]", line)
+        if header:
+            table = header[1].replace(" ", "").replace('"', "")
+            if table == key:
+                table_line = number
+            continue
+        assigned = re.match(r"""\s*["']?([\w.-]+)["']?\s*=""", line)
+        if assigned and f"{table}.{assigned[1]}".lstrip(".") == key:
+            return number
+        if assigned and table == "" and assigned[1] == section:
+            table_line = number
+    return table_line
+
+
+def _key_of_variable(name: str) -> str:
+    wanted = name.removeprefix(PREFIX).lower()
+    keys = {key.replace(".", "_"): key for key in known_keys() if key not in _SECTIONS | _MAPPINGS}
+    if wanted in keys:
+        return keys[wanted]
+    near = difflib.get_close_matches(wanted, keys, n=1, cutoff=0.5)
+    raise UsageError(
+        f"Environment variable {name} names no setting.",
+        code="config.unknown-key",
+        why="Variables that begin with LAB_ are settings of the lab.",
+        remedy=f"Did you mean {PREFIX}{near[0].upper()}?" if near else "Unset it.",
+    )
+
+
+def _from_text(key: str, raw: str) -> Any:
+    """Read a value of an environment variable as TOML would, a bare word as text."""
+    if key == "measure.statements":
+        return [part.strip() for part in raw.split(",") if part.strip()]
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[name] = value

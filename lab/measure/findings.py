@@ -1,0 +1,83 @@
+"""What a run says, as figures: the shapes that entries, tables and ``--json`` are rendered from."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lab.metrics.tree import Attributed
+from lab.stats.summary import Comparison, Summary
+
+
+class CellFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """One cell of a run.
+
+    ``objects`` is the exact object count while it was measured. ``excluded`` counts samples left
+    out by recorded cause, ``reasons`` names the causes. ``summary`` is None where the cell is
+    ``void`` (which says why) or has no sample.
+    """
+
+    statement: str
+    objects: int
+    summary: Summary | None
+    excluded: int = 0
+    reasons: tuple[str, ...] = ()
+    void: str = ""
+
+
+class Amount(msgspec.Struct, frozen=True, array_like=True):
+    """An amount per statement, in ``unit`` (``bytes``, ``count``)."""
+
+    label: str
+    per_statement: float
+    unit: str
+
+
+class CostFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the time and the bytes of one kind of statement go.
+
+    ``client_ns`` is the mean latency of the ``samples`` in its cost block, ``unattributed_ns`` what
+    no node of the tree accounts for (may be negative, which is warned of).
+    """
+
+    statement: str
+    samples: int
+    client_ns: float
+    tree: tuple[Attributed, ...]
+    unattributed_ns: float
+    amounts: tuple[Amount, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class Difference(msgspec.Struct, frozen=True, array_like=True):
+    """A passport field in which two runs are unlike; empty text where a side lacks it."""
+
+    field: str
+    before: str
+    after: str
+
+
+class ComparisonFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """This run against an earlier one.
+
+    ``cells`` is empty, and ``differences`` is not, where their passports differ. ``same_boot`` says
+    that both were taken on one boot of the server, which is then compared with itself later.
+    """
+
+    session: int
+    run: str
+    cells: dict[str, Comparison] = {}
+    differences: tuple[Difference, ...] = ()
+    same_boot: bool = False
+
+
+class Analysis(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a run says. A pure function of the run's file and of the earlier run's.
+
+    ``cells`` holds the kinds asked for, in the plan's order, each create followed by its drop.
+    """
+
+    run: str
+    cells: tuple[CellFinding, ...]
+    costs: tuple[CostFinding, ...]
+    comparison: ComparisonFinding | None
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,129 @@
+"""The record of a run: raw samples and everything needed to judge them. Immutable once written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from lab.metrics.reading import Reading
+from lab.targets.base import ObjectCounts
+
+SCHEMA_VERSION = 1
+
+
+class Passport(msgspec.Struct, frozen=True, kw_only=True):
+    """What must be alike for two runs to be compared (``alike``), and what is noted besides.
+
+    Keys are dotted: ``server.version``, ``setting.fsync``, ``state.id``, ``objects.table``,
+    ``host.cores``, ``client.psycopg``.
+    """
+
+    alike: dict[str, str]
+    noted: dict[str, str]
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run set out to do.
+
+    ``statements`` are the kinds asked for; a create's drop is executed and recorded besides.
+    ``samples`` is the least number a cell takes, ``most_samples`` the greatest; sampling goes on
+    until the 95% interval of the median is within ±``precision`` of it, and no block is added for
+    that once the run has taken ``budget_s`` seconds.
+    """
+
+    statements: tuple[str, ...]
+    samples: int
+    most_samples: int
+    warmups: int
+    precision: float
+    seed: int
+    budget_s: float = 40.0
+    mode: str = "autocommit"
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """One statement, timed: from sending it to the server's ready message.
+
+    ``round`` counts the passes over all statements, warm-ups included; ``offset_ns`` is when it was
+    sent, from the block's beginning; ``error`` is the server's SQLSTATE and message.
+    """
+
+    statement: str
+    round: int
+    offset_ns: int
+    duration_ns: int
+    warmup: bool = False
+    error: str = ""
+
+
+class HostNoise(msgspec.Struct, frozen=True, kw_only=True):
+    """What else the host did during a block.
+
+    ``load_1min`` at its end; ``steal`` is the share (0 to 1) of CPU time that the hypervisor took;
+    ``pressure`` is the share of the block's time in which some task waited for ``cpu``, ``io`` or
+    ``memory``, where the kernel tells.
+    """
+
+    load_1min: float
+    steal: float
+    pressure: dict[str, float]
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """Samples taken in one go within one boot of the environment.
+
+    ``purpose`` is ``latency`` (statements permuted within rounds) or ``cost`` (one kind of
+    statement alone between two metrics readings, so that its costs are its own).
+    ``void`` says why the block does not count; its samples are kept all the same.
+    """
+
+    index: int
+    purpose: str
+    statements: tuple[str, ...]
+    seed: int
+    boot: str
+    started_at: str
+    duration_ns: int
+    connection_ns: int
+    objects_before: ObjectCounts
+    objects_after: ObjectCounts | None
+    samples: tuple[Sample, ...]
+    noise: HostNoise
+    before: Reading
+    after: Reading | None
+    void: str = ""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One measurement as planned and carried out."""
+
+    schema_version: int
+    id: str
+    session: int
+    created_at: str
+    lab_version: str
+    target: str
+    passport: Passport
+    plan: Plan
+    blocks: tuple[Block, ...]
+    void: str = ""
+
+
+def durations(run: Run, statement: str) -> list[int]:
+    """Return the latencies of ``statement`` in ns, in order, that count."""
+    return counted(run.blocks, statement)
+
+
+def counted(blocks: Iterable[Block], statement: str) -> list[int]:
+    """Return the latencies of ``statement`` in ``blocks``, in ns, in order, that count.
+
+    Left out by recorded cause only: warm-ups, errors, void blocks, and blocks taken for costs.
+    """
+    return [
+        sample.duration_ns
+        for block in blocks
+        if block.purpose == "latency" and not block.void
+        for sample in block.samples
+        if sample.statement == statement and not sample.warmup and not sample.error
+    ]

@@ -1,0 +1,1 @@
+"""The databases under study. Only this package knows their names."""
