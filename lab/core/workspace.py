@@ -78,11 +78,12 @@ class Workspace(msgspec.Struct, frozen=True):
 def find_workspace(start: Path) -> Workspace:
     """Find the workspace that ``start`` belongs to.
 
-    A ``lab.toml`` or a ``.lab`` folder marks it, looked for upward; without one it is ``logs/`` in
-    ``start``, which need not exist yet.
+    A ``lab.toml`` marks it, looked for upward, or a ``logs`` that the lab has made. Without either
+    it is ``logs/`` in ``start``, which need not exist yet.
     """
     start = start.resolve()
     for directory in (start, *start.parents):
-        if (directory / CONFIG_NAME).is_file() or (directory / ".lab").is_dir():
+        made = directory.name == DEFAULT_DIRECTORY and (directory / ".lab").is_dir()
+        if made or (directory / CONFIG_NAME).is_file():
             return Workspace(directory)
     return Workspace(start / DEFAULT_DIRECTORY)

@@ -36,7 +36,8 @@ class CostFinding(msgspec.Struct, frozen=True, kw_only=True):
     """Where the time and the bytes of one kind of statement go.
 
     ``client_ns`` is the mean latency of the ``samples`` in its cost block, ``unattributed_ns`` what
-    no node of the tree accounts for (may be negative, which is warned of).
+    no node of the tree accounts for (may be negative, which is warned of). ``rest`` names what that
+    is expected to be, empty where nothing is.
     """
 
     statement: str
@@ -45,6 +46,7 @@ class CostFinding(msgspec.Struct, frozen=True, kw_only=True):
     tree: tuple[Attributed, ...]
     unattributed_ns: float
     amounts: tuple[Amount, ...]
+    rest: str = ""
     warnings: tuple[str, ...] = ()
 
 
@@ -57,10 +59,12 @@ class Difference(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ComparisonFinding(msgspec.Struct, frozen=True, kw_only=True):
-    """This run against an earlier one.
+    """One run against an earlier one.
 
     ``cells`` is empty, and ``differences`` is not, where their passports differ. ``same_boot`` says
     that both were taken on one boot of the server, which is then compared with itself later.
+    ``noisy`` names the runs whose host disturbed them (``the earlier run``, ``this run``): what
+    moved is called inconclusive then, whatever its interval.
     """
 
     session: int
@@ -68,6 +72,7 @@ class ComparisonFinding(msgspec.Struct, frozen=True, kw_only=True):
     cells: dict[str, Comparison] = {}
     differences: tuple[Difference, ...] = ()
     same_boot: bool = False
+    noisy: tuple[str, ...] = ()
 
 
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):

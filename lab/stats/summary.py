@@ -55,10 +55,11 @@ class Verdict(StrEnum):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """One cell against an earlier one.
 
-    ``ratio`` is after / before (Hodges–Lehmann on logarithms) with its 95% interval ``low`` to
-    ``high``; ``margin`` is the share of change (δ, 0.03 is 3%) that counts; ``detectable`` is the
-    smallest share that could have been seen; ``p`` is that of the Mann–Whitney test, ``p_adjusted``
-    the same after Holm over the family. ``provisional`` where an arm has only one boot.
+    ``ratio`` is after / before (Hodges–Lehmann on logarithms) with its interval ``low`` to
+    ``high``, 95% for all cells of the family together; ``margin`` is the share of change (δ, 0.03
+    is 3%) that counts; ``detectable`` is the smallest share that could have been seen; ``p`` is
+    that of the Mann–Whitney test, ``p_adjusted`` the same after Holm over the family.
+    ``provisional`` where an arm has only one boot.
     """
 
     verdict: Verdict

@@ -1,0 +1,1 @@
+"""The front: Invoke tasks, the console program, and how results are shown."""

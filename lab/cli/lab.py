@@ -1,0 +1,135 @@
+"""Tasks on the lab as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lab.cli.command import Front, command
+from lab.cli.flags import whole_number
+
+if TYPE_CHECKING:
+    from lab.core.config import Config
+    from lab.core.results import Outcome
+    from lab.targets.base import Environment
+
+
+def _declared(front: Front) -> tuple[Environment, Config]:
+    from lab.cli.environment import open_environment
+
+    config = front.config().config
+    return open_environment(front.workspace, config), config
+
+
+@command("lab.up", help={"diff": "Show what differs, line by line."}, changes=True)
+def up(front: Front, diff: bool = False) -> Outcome:
+    """Bring about what lab.toml declares, step by step.
+
+    Example: invoke lab.up --check --diff
+    """
+    from lab.provision import lab
+
+    with front.lock():
+        environment, config = _declared(front)
+        return lab.up(environment, config, check=front.check, diff=diff, progress=front.progress)
+
+
+@command("lab.down", changes=True)
+def down(front: Front) -> Outcome:
+    """Stop what the lab started; states are kept.
+
+    Example: invoke lab.down
+    """
+    from lab.provision import lab
+
+    with front.lock():
+        environment, _ = _declared(front)
+        return lab.down(environment, check=front.check, progress=front.progress)
+
+
+@command("lab.status")
+def status(front: Front) -> Outcome:
+    """Compare what is declared with what is.
+
+    Example: invoke lab.status
+    """
+    from lab.provision import lab
+
+    environment, config = _declared(front)
+    return lab.status(environment, config)
+
+
+@command(
+    "lab.seed",
+    help={
+        "count": "The exact number of user objects to bring about.",
+        "kind": "table, view, materialized-view or index (default: that of [population]).",
+        "schema": "Schema of the objects (default: that of [population]).",
+        "drop-surplus": "Drop objects of the lab's making where there are too many.",
+    },
+    changes=True,
+)
+def seed(
+    front: Front, count: str = "", kind: str = "", schema: str = "", drop_surplus: bool = False
+) -> Outcome:
+    """Bring the environment to exactly COUNT user objects; goes on where it stopped.
+
+    Example: invoke lab.seed --count 100000
+    """
+    from lab.cli.environment import open_environment
+    from lab.core.errors import UsageError
+    from lab.provision.population import seed as bring_about
+
+    config = front.config(
+        {
+            "population.count": whole_number("count", count, least=0),
+            "population.kind": kind or None,
+            "population.schema": schema or None,
+        }
+    ).config
+    if config.population.count is None:
+        raise UsageError(
+            "How many objects is not said.",
+            code="seed.no-count",
+            remedy="Give --count N, or set `count` in [population] of lab.toml.",
+        )
+    with front.lock():
+        environment = open_environment(front.workspace, config)
+        return bring_about(
+            environment,
+            count=config.population.count,
+            kind=config.population.kind,
+            schema=config.population.schema,
+            drop_surplus=drop_surplus,
+            check=front.check,
+            progress=front.progress,
+        )
+
+
+@command("lab.config")
+def config(front: Front) -> Outcome:
+    """Show each setting, its value, and where it came from.
+
+    Example: invoke lab.config
+    """
+    import msgspec
+
+    from lab.cli.tables import table
+    from lab.core.results import Outcome
+
+    origins = front.config().origins
+    rows = [(each.key, msgspec.json.encode(each.value).decode(), each.source) for each in origins]
+    return Outcome(
+        text=table(("setting", "value", "from"), rows),
+        data={"file": str(front.workspace.config), "settings": origins},
+    )
+
+
+@command("lab.doctor")
+def doctor(front: Front) -> Outcome:
+    """Say what is installed, what is missing and what that costs, and how noisy this host is.
+
+    Example: invoke lab.doctor
+    """
+    from lab.session.doctor import examine
+
+    return examine(_declared(front)[0], front.workspace, front.config().config)

@@ -1,0 +1,68 @@
+"""Tasks on the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lab.cli.command import Front, command
+from lab.cli.flags import whole_number
+
+if TYPE_CHECKING:
+    from lab.core.results import Outcome
+
+
+@command("log.list")
+def list_entries(front: Front) -> Outcome:
+    """List the entries of the log: number, date, title.
+
+    Example: invoke log.list
+    """
+    from lab.cli.tables import table
+    from lab.core.results import Outcome
+    from lab.notebook.entries import entries
+
+    found = entries(front.workspace.log)
+    rows = [(str(each.number), each.date or "", each.title) for each in found]
+    text = table(("session", "date", "title"), rows) if rows else ""
+    return Outcome(
+        text=text,
+        summary="" if rows else f"There is no entry in {front.workspace.log} yet.",
+        data={"log": str(front.workspace.log), "entries": found},
+        hint="" if rows else "`invoke session.measure` writes the first",
+    )
+
+
+@command("log.show", help={"number": "The session's number."})
+def show(front: Front, number) -> Outcome:  # type: ignore[no-untyped-def]  # Invoke's positional
+    """Show one entry as it stands in the log.
+
+    Example: invoke log.show 3
+    """
+    from lab.core.results import Outcome
+    from lab.notebook.entries import entry_text
+
+    wanted = whole_number("number", str(number), least=0)
+    text = entry_text(front.workspace.log, wanted or 0)
+    return Outcome(text=text.rstrip("\r\n"), data={"session": wanted, "text": text})
+
+
+@command("log.verify")
+def verify(front: Front) -> Outcome:
+    """Derive every figure again from evidence, and name each difference.
+
+    Example: invoke log.verify
+    """
+    from lab.core.results import Outcome, Status
+    from lab.notebook.verify import verify_log
+
+    report = verify_log(front.workspace)
+    text = "\n".join(str(problem) for problem in report.problems)
+    good = not report.problems
+    return Outcome(
+        status=Status.OK if good else Status.FAILED,
+        text=text,
+        summary=f"{report.regions} derived regions in {report.entries} entries: "
+        + ("all figures agree with the evidence." if good else f"{len(report.problems)} differ."),
+        data=report,
+        exit_code=0 if good else 4,
+    )

@@ -1,0 +1,178 @@
+"""Tasks of the session protocol."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from lab.cli.command import Front, command
+from lab.cli.flags import listed, whole_number
+
+if TYPE_CHECKING:
+    from lab.core.results import Outcome
+    from lab.session.context import Context
+
+_MEASURE_HELP = {
+    "goal": "What this step is to find out; the entry's title.",
+    "statements": "Kinds of statement, separated by commas (default: those of [measure]).",
+    "samples": "Least number of samples of each cell (default: 30).",
+    "objects": "Refuse to measure unless exactly this many user objects exist.",
+}
+
+
+def _context(front: Front) -> Context:
+    from lab.cli.environment import open_environment
+    from lab.session.context import Context
+
+    config = front.config().config
+    return Context(
+        workspace=front.workspace,
+        config=config,
+        environment=open_environment(front.workspace, config),
+        progress=front.progress,
+    )
+
+
+@command("session.measure", help=_MEASURE_HELP, changes=True)
+def measure(
+    front: Front, goal: str = "", statements: str = "", samples: str = "", objects: str = ""
+) -> Outcome:
+    """Do one whole step: verify, measure, append the entry, describe the change.
+
+    Inside a session opened by `session.start` it adds a run. After an interruption it goes on.
+
+    Example: invoke session.measure --goal "Baseline" --statements create-table,create-view
+    """
+    from lab.session import protocol
+    from lab.session.opening import MeasureOptions
+
+    options = MeasureOptions(
+        statements=listed("statements", statements),
+        samples=whole_number("samples", samples, least=1),
+        objects=whole_number("objects", objects, least=0),
+    )
+    with front.lock():
+        return protocol.measure(_context(front), goal=goal, options=options, check=front.check)
+
+
+@command(
+    "session.start",
+    help={"goal": _MEASURE_HELP["goal"], "objects": _MEASURE_HELP["objects"]},
+    changes=True,
+)
+def start(front: Front, goal: str = "", objects: str = "") -> Outcome:
+    """Open a session, with the environment started and verified.
+
+    Example: invoke session.start --goal "Does the index on pg_depend help?"
+    """
+    from lab.session import protocol
+
+    expected = whole_number("objects", objects, least=0)
+    with front.lock():
+        return protocol.start(_context(front), goal=goal, objects=expected, check=front.check)
+
+
+@command(
+    "session.note",
+    help={
+        "text": "The note.",
+        "finding": "A finding, for the entry's Findings.",
+        "next": "A next step, for the entry and the prompt.",
+        "file": "Read the note from this file; - is standard input.",
+    },
+)
+def note(
+    front: Front, text: str = "", finding: str = "", next: str = "", file: str = ""
+) -> Outcome:
+    """Keep a note, a finding or a next step for the open session's entry.
+
+    Example: invoke session.note --finding "The cost is in pg_depend." --next "Try an index."
+    """
+    from lab.core.errors import UsageError
+    from lab.core.results import Outcome, Status, Step
+    from lab.session.notes import add_note
+    from lab.session.opening import require_session
+
+    session = require_session(front.workspace)
+    given = [("note", text), ("note", _read(file)), ("finding", finding), ("next", next)]
+    kept = [add_note(session, kind, each) for kind, each in given if each]
+    if not kept:
+        raise UsageError(
+            "There is nothing to keep.",
+            code="session.empty-note",
+            remedy="Give --text, --finding, --next or --file.",
+        )
+    steps = tuple(
+        Step(name=each.kind, status=Status.CHANGED, why=each.text.splitlines()[0]) for each in kept
+    )
+    return Outcome(
+        status=Status.CHANGED, steps=steps, data={"session": session.number, "notes": kept}
+    )
+
+
+@command(
+    "session.finish",
+    help={"message": "First line of the change's description (default: from goal and verdict)."},
+    changes=True,
+)
+def finish(front: Front, message: str = "") -> Outcome:
+    """Write the entry, describe the change, and start a new one.
+
+    Example: invoke session.finish --message "Cache the snapshot in PersistHandle"
+    """
+    from lab.session import protocol
+
+    with front.lock():
+        return protocol.finish_session(_context(front), message=message, check=front.check)
+
+
+@command("session.abort", changes=True)
+def abort(front: Front) -> Outcome:
+    """Give the open session up; evidence is kept, log and change stay as they were.
+
+    Example: invoke session.abort
+    """
+    from lab.session import protocol
+
+    with front.lock():
+        return protocol.abort(_context(front), check=front.check)
+
+
+@command("session.status")
+def status(front: Front) -> Outcome:
+    """Show the open session: its goal, runs, notes, and what comes next.
+
+    Example: invoke session.status --json
+    """
+    from lab.session.brief import session_status
+
+    return session_status(front.workspace)
+
+
+@command("session.brief")
+def brief(front: Front) -> Outcome:
+    """Say all that the next step needs: status, open steps, last verdicts, environment.
+
+    Example: invoke session.brief --json
+    """
+    from lab.session.brief import brief_outcome
+
+    return brief_outcome(_context(front))
+
+
+def _read(file: str) -> str:
+    from pathlib import Path
+
+    from lab.core.errors import UsageError
+
+    if not file:
+        return ""
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"The note cannot be read from {file}.", code="session.unreadable-note", why=str(error)
+        ) from error
+    if not text.strip():
+        raise UsageError("The note is empty.", code="session.empty-note", why=f"Read from {file}.")
+    return text

@@ -1,0 +1,61 @@
+"""Whether the host left a run alone: warnings, and whether verdicts can be drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from lab.measure.record import HostNoise, Run
+
+
+class _Disturbance(msgspec.Struct, frozen=True):
+    """Something that the host did: its share of a block's time, and how much of it is too much."""
+
+    what: str
+    share: Callable[[HostNoise], float]
+    most: float
+
+
+# Pressure on io is not among them: the flushes that are being measured raise it.
+_DISTURBANCES = (
+    _Disturbance("the hypervisor took CPU time away", lambda noise: noise.steal, 0.02),
+    _Disturbance("tasks waited for a CPU", lambda noise: noise.pressure.get("cpu", 0.0), 0.25),
+    _Disturbance("tasks waited for memory", lambda noise: noise.pressure.get("memory", 0.0), 0.01),
+)
+
+
+def was_noisy(run: Run) -> bool:
+    """Say whether the host disturbed the latencies of ``run`` too much for a verdict.
+
+    Judged by the average over the blocks that count, weighted by their duration: one disturbed
+    block among many is warned of, and no more.
+    """
+    blocks = [block for block in run.blocks if block.purpose == "latency" and not block.void]
+    total_ns = sum(block.duration_ns for block in blocks)
+    if not total_ns:
+        return False
+    return any(
+        sum(each.share(block.noise) * block.duration_ns for block in blocks) > each.most * total_ns
+        for each in _DISTURBANCES
+    )
+
+
+def noise_warnings(run: Run) -> Iterator[str]:
+    """Yield what disturbed which blocks of ``run``, and whether the host was busy."""
+    for each in _DISTURBANCES:
+        shares = {block.index: each.share(block.noise) for block in run.blocks}
+        over = [index for index, share in shares.items() if share > each.most]
+        if over:
+            worst = f"for up to {max(shares.values()):.0%} of the time"
+            yield f"{each.what} {worst}, in {_blocks(over, len(shares))}"
+    busiest = max((block.noise.load_1min for block in run.blocks), default=0.0)
+    cores = run.passport.alike.get("host.cores", "")
+    if cores.isdigit() and busiest > int(cores):
+        yield f"the host was busy: load {busiest:.1f} on {cores} cores"
+
+
+def _blocks(indices: list[int], among: int) -> str:
+    if len(indices) == among > 1:
+        return "every block"
+    return f"block{'s' if len(indices) > 1 else ''} {', '.join(map(str, indices))}"

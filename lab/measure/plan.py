@@ -1,0 +1,131 @@
+"""What a run sets out to do, and in which order: pure, and the same again for the same seed."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Sequence
+
+from lab.core.config import MeasureConfig
+from lab.core.errors import UsageError
+from lab.measure.record import Plan
+from lab.targets.base import Cycle, Operation
+
+ROUNDS_PER_BLOCK = 10
+"""How many rounds a block has that is added for precision."""
+
+COST_TURNS = 20
+"""How many statements of one kind run alone between two readings of the counters."""
+
+EVIDENCE_BYTES = 1024 * 1024
+"""A run's file must stay below this: jj leaves larger new files out of a change."""
+
+# What the parts of a record take at most in JSON, generously. A sample is its kind's name, four
+# numbers and, where the statement fails again as it did before, an SQLSTATE.
+SAMPLE_BYTES = 70
+BLOCK_BYTES = 16_384
+FRAME_BYTES = 16_384
+
+
+def make_plan(config: MeasureConfig, *, seed: int | None = None) -> Plan:
+    """Return the plan that ``config`` describes; the order is random unless a ``seed`` is given.
+
+    Raises
+    ------
+    UsageError
+        No statement is named, or the raw samples would not fit into one evidence file.
+
+    """
+    statements = tuple(dict.fromkeys(config.statements))
+    if not statements:
+        raise UsageError(
+            "There is no statement to measure.",
+            code="measure.no-statement",
+            why="The list of statements is empty.",
+            remedy="Name at least one, such as create-table.",
+        )
+    plan = Plan(
+        statements=statements,
+        samples=config.samples,
+        most_samples=max(config.samples, config.most_samples),
+        warmups=config.warmups,
+        precision=config.precision,
+        seed=secrets.randbits(32) if seed is None else seed,
+    )
+    _require_room(plan)
+    return plan
+
+
+def _require_room(plan: Plan) -> None:
+    if _bytes_at_most(plan, plan.samples, plan.most_samples) < EVIDENCE_BYTES:
+        return
+    if _bytes_at_most(plan, plan.samples, plan.samples) < EVIDENCE_BYTES:
+        setting, asked = "most_samples", plan.most_samples
+        fitting = (
+            n for n in range(asked, 0, -1) if _bytes_at_most(plan, plan.samples, n) < EVIDENCE_BYTES
+        )
+    else:
+        setting, asked = "samples", plan.samples
+        fitting = (n for n in range(asked, 0, -1) if _bytes_at_most(plan, n, n) < EVIDENCE_BYTES)
+    most = next(fitting, 0)
+    raise UsageError(
+        f"{asked:,} samples of each statement do not fit into one run.",
+        code="measure.too-many-samples",
+        why="The raw samples are kept as evidence in one file of less than 1 MiB, and "
+        f"{len(plan.statements)} kinds of statement are to be measured, each create with its drop.",
+        remedy=f"Set measure.{setting} to {most:,} or less, or measure fewer kinds at a time; a "
+        "session may hold several runs."
+        if most
+        else "Measure fewer kinds of statement at a time; a session may hold several runs.",
+    )
+
+
+def _bytes_at_most(plan: Plan, samples: int, most_samples: int) -> int:
+    """Return what a run's file may take if each cell needs ``most_samples`` and has a drop."""
+    added = -(-max(0, most_samples - samples) // ROUNDS_PER_BLOCK)
+    kinds = kinds_at_most(plan.statements)
+    each = sum(len(kind) + SAMPLE_BYTES for kind in kinds)
+    rounds = plan.warmups + most_samples + COST_TURNS
+    return FRAME_BYTES + (1 + added + len(kinds)) * BLOCK_BYTES + rounds * each
+
+
+def kinds_at_most(statements: Sequence[str]) -> tuple[str, ...]:
+    """Return ``statements`` and the drops that go with the creates, whatever the target."""
+    drops = (name.replace("create-", "drop-", 1) for name in statements if "create-" in name)
+    return tuple(dict.fromkeys((*statements, *drops)))
+
+
+def foreseen_statements(plan: Plan, cycles: Sequence[Cycle]) -> int:
+    """Return how many statements a run of ``plan`` times at least: warm-ups, samples, costs."""
+    return rounds_foreseen(plan) * sum(len(cycle.templates) for cycle in cycles)
+
+
+def rounds_foreseen(plan: Plan) -> int:
+    """Return how often each statement is executed at least, in all blocks together."""
+    return plan.warmups + plan.samples + COST_TURNS
+
+
+def rounds(
+    cycles: Sequence[Cycle], seed: int, first: int, count: int
+) -> tuple[tuple[Operation, ...], ...]:
+    """Return the statements of ``count`` rounds, of which the first has the number ``first``.
+
+    Each round holds every cycle once, in an order of its own that follows from ``seed`` and the
+    round's number alone. A cycle stays together, so that what it makes it takes away at once.
+    """
+    return tuple(
+        tuple(
+            operation
+            for cycle in _permuted(cycles, seed, number)
+            for operation in cycle.operations(number)
+        )
+        for number in range(first, first + count)
+    )
+
+
+def _permuted(cycles: Sequence[Cycle], seed: int, number: int) -> list[Cycle]:
+    # Of the generator's methods only random() is promised to give the same numbers in every
+    # version of Python; shuffle() is not.
+    generator = random.Random(f"{seed}:{number}")
+    keys = [generator.random() for _ in cycles]
+    return [cycles[index] for index in sorted(range(len(cycles)), key=keys.__getitem__)]

@@ -1,0 +1,111 @@
+"""From a session's runs and notes to the entry that is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lab.core.workspace import Workspace
+from lab.measure.record import Run
+from lab.notebook import evidence
+from lab.notebook.entry import Entry, MeasuredRun, Note
+from lab.notebook.evidence import RunFile
+
+_LONGEST_TITLE = 100
+
+
+def compose(
+    workspace: Workspace,
+    *,
+    number: int,
+    session: str,
+    goal: str,
+    date: str,
+    runs: Sequence[RunFile],
+    notes: Sequence[Note],
+) -> tuple[Entry, str]:
+    """Read the runs, compare each with the newest one that it can be compared with.
+
+    Returns the entry and a headline, one line without a full stop.
+
+    Raises
+    ------
+    PreconditionError
+        An evidence file is missing, corrupt, or was changed.
+
+    """
+    from lab.measure.analysis import headline
+
+    measured = measure_files(workspace, number, runs)
+    entry = Entry(
+        number=number,
+        session=session,
+        title=_title(goal, [each.run for each in measured]),
+        date=date,
+        goal=goal.strip() or "None was given.",
+        notes=tuple(notes),
+        runs=tuple(measured),
+    )
+    return entry, headline(measured[-1].analysis) if measured else _noted(notes)
+
+
+def measure_files(workspace: Workspace, number: int, files: Sequence[RunFile]) -> list[MeasuredRun]:
+    """Return what each of a session's run ``files`` says, oldest first.
+
+    A run is compared with one before it in the same session, or else of an earlier session.
+
+    Raises
+    ------
+    PreconditionError
+        An evidence file is missing, corrupt, or was changed.
+
+    """
+    from lab.measure.analysis import analyse
+    from lab.measure.comparison import find_comparable
+
+    read: list[tuple[RunFile, Run]] = []
+    found: list[MeasuredRun] = []
+    for file in files:
+        run = evidence.read_file(workspace, file)
+        seen: dict[str, RunFile] = {}
+        earlier = find_comparable(run, _earlier(workspace, number, read, seen))
+        found.append(
+            MeasuredRun(
+                file=file,
+                run=run,
+                analysis=analyse(run, earlier),
+                earlier=seen[earlier[1].id] if earlier else None,
+            )
+        )
+        read.append((file, run))
+    return found
+
+
+def _earlier(
+    workspace: Workspace,
+    number: int,
+    session: Sequence[tuple[RunFile, Run]],
+    seen: dict[str, RunFile],
+) -> Iterator[tuple[int, Run]]:
+    """Yield earlier runs, newest first, and note in ``seen`` which file each is from."""
+    for file, run in [*reversed(session)]:
+        seen[run.id] = file
+        yield number, run
+    for file, run in evidence.earlier_runs(workspace, number):
+        seen[run.id] = file
+        yield run.session, run
+
+
+def _title(goal: str, runs: Sequence[Run]) -> str:
+    words = " ".join(goal.split())
+    if words:
+        short = words if len(words) <= _LONGEST_TITLE else f"{words[:_LONGEST_TITLE].rstrip()}…"
+        return short.rstrip(".")
+    if runs and runs[-1].blocks:
+        objects = runs[-1].blocks[0].objects_before.total
+        return f"DDL latency on {runs[-1].target} at {objects:,} objects"
+    return "Notes"
+
+
+def _noted(notes: Sequence[Note]) -> str:
+    findings = sum(1 for note in notes if note.kind == "finding")
+    return f"nothing was measured; findings noted: {findings}" if findings else "notes only"

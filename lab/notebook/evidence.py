@@ -1,0 +1,227 @@
+"""The evidence store: one folder a session, one immutable file a run, known by its hash."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from lab.core.errors import PreconditionError
+from lab.core.files import create_exclusively, explain, explained, sha256, sync_directory
+from lab.core.workspace import Workspace
+from lab.measure.record import SCHEMA_VERSION, Run
+
+LIMIT_BYTES = 1024 * 1024
+"""A file must stay below this: jj leaves a new file of more out of its snapshot."""
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class RunFile(msgspec.Struct, frozen=True):
+    """A run's file: its path relative to the workspace, its hash, and the run's id."""
+
+    path: str
+    sha256: str
+    run: str
+
+
+class _Header(msgspec.Struct, frozen=True):
+    schema_version: int
+
+
+def session_folder(workspace: Workspace, number: int) -> Path:
+    """Return the folder of session ``number``: three digits, more where they are needed."""
+    return workspace.evidence / f"{number:03d}"
+
+
+def in_use(workspace: Workspace, number: int) -> bool:
+    """Say whether the folder of session ``number`` holds anything."""
+    folder = session_folder(workspace, number)
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def reserve_number(workspace: Workspace, least: int) -> int:
+    """Take the first free number that is at least ``least`` and above all reserved ones.
+
+    The number belongs to whoever makes its folder, so two sessions never share one.
+
+    Raises
+    ------
+    PreconditionError
+        No space, or no permission.
+
+    """
+    number = max([least, *(taken + 1 for taken in _numbers(workspace))])
+    with explained(workspace.evidence, "making a folder in"):
+        workspace.evidence.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                session_folder(workspace, number).mkdir()
+            except FileExistsError:
+                number += 1
+                continue
+            sync_directory(workspace.evidence)
+            return number
+
+
+def write_run(workspace: Workspace, run: Run) -> RunFile:
+    """Write ``run`` into its session's folder and read it back; never over another file.
+
+    Writing the very same run twice is writing it once.
+
+    Raises
+    ------
+    PreconditionError
+        No space (nothing is left behind), no permission, 1 MiB or more, another file of that name,
+        or what was read back is not what was written.
+
+    """
+    if not _RUN_ID.fullmatch(run.id):
+        raise ValueError(f"not fit for a file name: {run.id!r}")
+    content = msgspec.json.encode(run) + b"\n"
+    path = session_folder(workspace, run.session) / f"run-{run.id}.json"
+    if len(content) >= LIMIT_BYTES:
+        raise PreconditionError(
+            f"The run is too large to be kept as evidence: {len(content):,} bytes.",
+            code="evidence.too-large",
+            why="jj leaves new files of more than 1 MiB out of a change, with only a warning.",
+            remedy="Measure fewer statements or fewer samples in one run; a session may hold "
+            "several runs.",
+        )
+    create_exclusively(path, content)
+    if _read(path) != content:
+        raise PreconditionError(
+            f"{path} does not hold what was written.",
+            code="evidence.differs",
+            why="A file of that name was there before, or the disk returned other bytes.",
+            remedy="Look at that file; move it aside if it is not wanted, and measure again.",
+        )
+    return _file_of(workspace, path, content)
+
+
+def read_run(path: Path) -> Run:
+    """Read the run in the file ``path``.
+
+    Raises
+    ------
+    PreconditionError
+        There is no such file, it is corrupt, or a newer lab wrote it.
+
+    """
+    return _decode(path, _read(path))
+
+
+def read_file(workspace: Workspace, file: RunFile) -> Run:
+    """Read the run that ``file`` names, if the file still has its hash.
+
+    Raises
+    ------
+    PreconditionError
+        As `read_run`, or the file was changed.
+
+    """
+    path = workspace.root / file.path
+    content = _read(path)
+    if sha256(content) != file.sha256:
+        raise PreconditionError(
+            f"{path} was changed after it was written.",
+            code="evidence.changed",
+            why=f"Its hash should be {file.sha256} and is {sha256(content)}.",
+            remedy="Restore it from the repository's history; evidence is never edited.",
+        )
+    return _decode(path, content)
+
+
+def find_run(workspace: Workspace, run: str) -> RunFile | None:
+    """Return the file of the run with the id ``run``, of whichever session, or None."""
+    if not _RUN_ID.fullmatch(run):
+        return None
+    for number in _numbers(workspace):
+        path = session_folder(workspace, number) / f"run-{run}.json"
+        if path.is_file():
+            return _file_of(workspace, path, _read(path))
+    return None
+
+
+def runs_of(workspace: Workspace, number: int) -> list[RunFile]:
+    """Return the run files of session ``number`` by name."""
+    paths = sorted(session_folder(workspace, number).glob("run-*.json"))
+    return [_file_of(workspace, path, _read(path)) for path in paths]
+
+
+def files_of(workspace: Workspace, number: int) -> list[Path]:
+    """Return all evidence files of session ``number``."""
+    folder = session_folder(workspace, number)
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def earlier_runs(workspace: Workspace, before_session: int) -> Iterator[tuple[RunFile, Run]]:
+    """Yield the runs of the sessions before ``before_session``, newest first.
+
+    Files are read only as far as the caller goes on. One that cannot be read is passed over, since
+    it must not block the sessions after it; `lab.notebook.verify` names it.
+    """
+    for number in _numbers(workspace):
+        if number >= before_session:
+            continue
+        found = []
+        for path in session_folder(workspace, number).glob("run-*.json"):
+            try:
+                content = _read(path)
+                found.append((_file_of(workspace, path, content), _decode(path, content)))
+            except PreconditionError:
+                continue
+        yield from sorted(found, key=lambda pair: (pair[1].created_at, pair[1].id), reverse=True)
+
+
+def _numbers(workspace: Workspace) -> list[int]:
+    """Return the numbers that have a folder, the greatest first."""
+    try:
+        names = [path.name for path in workspace.evidence.iterdir()]
+    except FileNotFoundError:
+        return []
+    return sorted((int(name) for name in names if re.fullmatch(r"[0-9]{3,}", name)), reverse=True)
+
+
+def _file_of(workspace: Workspace, path: Path, content: bytes) -> RunFile:
+    return RunFile(
+        path=path.relative_to(workspace.root).as_posix(),
+        sha256=sha256(content),
+        run=path.stem.removeprefix("run-"),
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise PreconditionError(
+            f"The evidence file {path} is missing.",
+            code="evidence.missing",
+            why="An entry of the log, or another command, counts on it.",
+            remedy="Restore it from the repository's history.",
+        ) from error
+    except OSError as error:
+        raise explain(error, path, "reading") from error
+
+
+def _decode(path: Path, content: bytes) -> Run:
+    try:
+        version = msgspec.json.decode(content, type=_Header).schema_version
+        if version > SCHEMA_VERSION:
+            raise PreconditionError(
+                f"{path} has schema version {version}; this lab knows {SCHEMA_VERSION}.",
+                code="evidence.newer-schema",
+                why="A newer version of the lab wrote it.",
+                remedy="Use a version of the lab that is at least as new.",
+            )
+        return msgspec.json.decode(content, type=Run)
+    except msgspec.DecodeError as error:
+        raise PreconditionError(
+            f"{path} cannot be read as a run.",
+            code="evidence.corrupt",
+            why=str(error),
+            remedy="Restore it from the repository's history.",
+        ) from error

@@ -1,0 +1,1 @@
+"""What ``lab.toml`` declares, brought about step by step."""

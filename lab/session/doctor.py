@@ -1,0 +1,182 @@
+"""What is installed, what is missing and what that costs, and how quiet this host is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import msgspec
+from tabulate import tabulate
+
+import lab
+from lab.core.config import Config
+from lab.core.errors import LabError
+from lab.core.results import Outcome, Status
+from lab.core.workspace import Workspace
+from lab.measure import host
+from lab.targets.base import Environment
+from lab.vcs.detect import open_repository
+
+_SPINS = 200
+_SYNCS = 30
+_QUIET_SPREAD = 0.05
+_LEAST_FREE = 2 * 1024**3
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that the doctor looked at; ``cost`` says what a lack of it costs."""
+
+    name: str
+    status: Status
+    found: str
+    cost: str = ""
+
+
+def examine(environment: Environment, workspace: Workspace, config: Config) -> Outcome:
+    """Look at everything that a session needs, and change nothing but a scratch file."""
+    findings = [
+        Finding(name="ddl-lab", status=Status.OK, found=lab.__version__),
+        Finding(name="python", status=Status.OK, found=sys.version.split()[0]),
+        _environment(environment),
+        _program("jj", "sessions are recorded by git commits, where git is installed"),
+        _program("git", "sessions are recorded only where jj is installed"),
+        _repository(workspace, config),
+        _disk(workspace),
+        *_host(workspace),
+    ]
+    rows = [(each.status.value, each.name, each.found, each.cost) for each in findings]
+    bad = [each for each in findings if each.status is not Status.OK]
+    return Outcome(
+        status=Status.OK,
+        text=tabulate(rows, headers=("", "what", "found", "what it costs"), disable_numparse=True),
+        summary="Everything that a session needs is here."
+        if not bad
+        else f"{len(bad)} of {len(findings)} findings are worth a look.",
+        data={"findings": findings},
+    )
+
+
+def _environment(environment: Environment) -> Finding:
+    name = f"target {environment.target}"
+    try:
+        situation = environment.inspect()
+    except LabError as error:
+        return Finding(name=name, status=Status.FAILED, found=error.what, cost=error.remedy)
+    found = ", ".join(part for part in (situation.build, situation.phase.value) if part)
+    return Finding(name=name, status=Status.OK, found=found)
+
+
+def _program(name: str, cost: str) -> Finding:
+    path = shutil.which(name)
+    if path is None:
+        return Finding(name=name, status=Status.SKIPPED, found="not installed", cost=cost)
+    return Finding(name=name, status=Status.OK, found=path)
+
+
+def _repository(workspace: Workspace, config: Config) -> Finding:
+    if workspace.is_default and not workspace.root.exists():
+        return Finding(
+            name="repository", status=Status.OK, found=f"is made in {workspace.root} on first use"
+        )
+    try:
+        repository = open_repository(
+            workspace.root, config.session.vcs, enclosing=not workspace.is_default
+        )
+        if repository is None:
+            return Finding(
+                name="repository",
+                status=Status.SKIPPED,
+                found="none",
+                cost="sessions are written to the log, but no change is described",
+            )
+        status = repository.status()
+    except LabError as error:
+        return Finding(name="repository", status=Status.FAILED, found=error.what, cost=error.remedy)
+    warned = "; ".join(status.warnings)
+    return Finding(
+        name="repository",
+        status=Status.SKIPPED if warned else Status.OK,
+        found=f"{status.system} {status.version} at {status.root}",
+        cost=warned,
+    )
+
+
+def _disk(workspace: Workspace) -> Finding:
+    place = _existing(workspace.private)
+    free = shutil.disk_usage(place).free
+    enough = free >= _LEAST_FREE
+    return Finding(
+        name="disk",
+        status=Status.OK if enough else Status.SKIPPED,
+        found=f"{free / 1024**3:.1f} GiB free",
+        cost="" if enough else "100,000 tables take about 2 GiB",
+    )
+
+
+def _host(workspace: Workspace) -> list[Finding]:
+    """Time equal work many times: what it varies by is what a measurement has to see through."""
+    place = _existing(workspace.private)
+    probe = host.probe_noise()
+    spins = [_timed(_spin) for _ in range(_SPINS)]
+    syncs = _sync_times(place)
+    noise = host.noise_since(probe)
+    spread = _spread(spins)
+    load_is_high = noise.load_1min > host.usable_cores()
+    pressure = ", ".join(f"{name} {share:.0%}" for name, share in noise.pressure.items())
+    return [
+        Finding(
+            name="cpu noise",
+            status=Status.OK if spread < _QUIET_SPREAD else Status.SKIPPED,
+            found=f"equal work varies by {spread:.1%} (interquartile range / median)",
+            cost="" if spread < _QUIET_SPREAD else "small changes need more samples to be seen",
+        ),
+        Finding(
+            name="load",
+            status=Status.SKIPPED if load_is_high or noise.steal > 0.01 else Status.OK,
+            found=f"{noise.load_1min} on {host.usable_cores()} cores, steal {noise.steal:.1%}"
+            + (f", pressure {pressure}" if pressure else ""),
+            cost="something else runs beside the measurement" if load_is_high else "",
+        ),
+        Finding(
+            name="fsync",
+            status=Status.OK,
+            found=f"{median(syncs) / 1e6:.2f} ms median, varies by {_spread(syncs):.0%}",
+        ),
+    ]
+
+
+def _existing(path: Path) -> Path:
+    return next(each for each in (path, *path.parents) if each.is_dir())
+
+
+def _spin() -> None:
+    sum(range(20_000))
+
+
+def _timed(action: object) -> int:
+    assert callable(action)
+    started_ns = time.perf_counter_ns()
+    action()
+    return time.perf_counter_ns() - started_ns
+
+
+def _sync_times(directory: Path) -> list[int]:
+    """Return how long it takes to make 8 kB durable, in ns, with a file that has no name."""
+    import tempfile
+
+    times = []
+    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+        for _ in range(_SYNCS):
+            file.write(b"\0" * 8192)
+            times.append(_timed(lambda: os.fsync(file.fileno())))
+    return times
+
+
+def _spread(times: list[int]) -> float:
+    ordered = sorted(times)
+    quarter = len(ordered) // 4
+    return (ordered[-quarter - 1] - ordered[quarter]) / median(ordered)

