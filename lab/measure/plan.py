@@ -52,32 +52,35 @@ def make_plan(config: MeasureConfig, *, seed: int | None = None) -> Plan:
         precision=config.precision,
         seed=secrets.randbits(32) if seed is None else seed,
     )
-    _require_room(plan)
+    _require_room(plan, config.most_samples)
     return plan
 
 
-def _require_room(plan: Plan) -> None:
-    if _bytes_at_most(plan, plan.samples, plan.most_samples) < EVIDENCE_BYTES:
+def _require_room(plan: Plan, most_samples: int) -> None:
+    """Refuse a plan that may not fit; ``most_samples`` is what the configuration says."""
+    least = plan.samples
+    if _fits(plan, least, plan.most_samples):
         return
-    if _bytes_at_most(plan, plan.samples, plan.samples) < EVIDENCE_BYTES:
-        setting, asked = "most_samples", plan.most_samples
-        fitting = (
-            n for n in range(asked, 0, -1) if _bytes_at_most(plan, plan.samples, n) < EVIDENCE_BYTES
-        )
+    if _fits(plan, least, least):
+        asked, settings = plan.most_samples, "measure.most_samples"
+        most = next(n for n in range(asked, 0, -1) if _fits(plan, least, n))
     else:
-        setting, asked = "samples", plan.samples
-        fitting = (n for n in range(asked, 0, -1) if _bytes_at_most(plan, n, n) < EVIDENCE_BYTES)
-    most = next(fitting, 0)
+        asked, settings = least, "measure.samples"
+        most = next((n for n in range(asked, 0, -1) if _fits(plan, n, n)), 0)
+        if most_samples > most:
+            settings += " and measure.most_samples"
+    fewer = "measure fewer kinds of statement at a time; a session may hold several runs."
     raise UsageError(
         f"{asked:,} samples of each statement do not fit into one run.",
         code="measure.too-many-samples",
         why="The raw samples are kept as evidence in one file of less than 1 MiB, and "
         f"{len(plan.statements)} kinds of statement are to be measured, each create with its drop.",
-        remedy=f"Set measure.{setting} to {most:,} or less, or measure fewer kinds at a time; a "
-        "session may hold several runs."
-        if most
-        else "Measure fewer kinds of statement at a time; a session may hold several runs.",
+        remedy=f"Set {settings} to {most:,} or less, or {fewer}" if most else fewer.capitalize(),
     )
+
+
+def _fits(plan: Plan, samples: int, most_samples: int) -> bool:
+    return _bytes_at_most(plan, samples, most_samples) < EVIDENCE_BYTES
 
 
 def _bytes_at_most(plan: Plan, samples: int, most_samples: int) -> int:

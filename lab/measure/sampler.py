@@ -76,18 +76,11 @@ class Sampler:
                 results.append(result)
         except psycopg.Error as broken:
             duration = perf_counter_ns() - started
-            return Reply(started, duration, lost=self._last_words() or _first_line(broken))
+            return Reply(started, duration, lost=_first_line(broken))
         duration = perf_counter_ns() - started
         error = _failure(results)
         lost = error or "connection lost" if pgconn.status == ConnStatus.BAD else ""
         return Reply(started, duration, error, lost)
-
-    def _last_words(self) -> str:
-        """Return what the server said before it closed the connection; empty where nothing."""
-        with contextlib.suppress(psycopg.Error):
-            result = self._pgconn.get_result()
-            return _failure([result]) if result is not None else ""
-        return ""
 
     def _readable(self, started: int) -> bool:
         left_ns = started + self._timeout_ns - perf_counter_ns()
@@ -138,4 +131,5 @@ def _failure(results: list[PGresult]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return " ".join(str(error).splitlines()[:1])[:_LONGEST_MESSAGE]
+    text = str(error).removeprefix("consuming input failed: ")
+    return " ".join(text.splitlines()[:1])[:_LONGEST_MESSAGE]

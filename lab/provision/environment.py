@@ -20,9 +20,14 @@ _PURPOSE = "provision"
 
 
 class EnvironmentStep(msgspec.Struct, frozen=True, kw_only=True):
-    """The environment runs, on its state as it is. It is found, adopted or started; never reset."""
+    """The environment runs, on its state as it is. It is found, adopted or started; never reset.
+
+    With ``as_declared`` a server that runs with other settings than are declared is restarted;
+    otherwise it is taken as it runs.
+    """
 
     environment: Environment
+    as_declared: bool = False
 
     @property
     def name(self) -> str:
@@ -30,7 +35,7 @@ class EnvironmentStep(msgspec.Struct, frozen=True, kw_only=True):
         return "environment"
 
     def look(self) -> Look:
-        """Find out whether it runs, and whether the lab may say so of it."""
+        """Find out whether it runs, answers, and is the lab's own."""
         situation = self.environment.inspect()
         running = f"running on state {situation.state}"
         found = _in_short(situation)
@@ -39,9 +44,17 @@ class EnvironmentStep(msgspec.Struct, frozen=True, kw_only=True):
         if situation.phase is Phase.RUNNING:
             silence = self._silence()
             if not silence:
-                return Look(declared=running, found=found)
+                diff = situation.drift if self.as_declared else ()
+                return Look(declared=running, found=_with_drift(found, situation), diff=diff)
             found = f"{found}, does not answer: {silence}"
         return Look(declared=running, found=found, diff=(f"- {found}", f"+ {running}"))
+
+    def apply(self, progress: Progress) -> str:
+        """Start it, or wait for it to answer; errors are those of `Environment.start`."""
+        stopped: tuple[Step, ...] = ()
+        if self.as_declared and self.environment.inspect().drift:
+            stopped = self.environment.stop(progress)
+        return _said((*stopped, *self.environment.start(progress)))
 
     def _silence(self) -> str:
         """Say why a server that runs does not answer, as during a recovery; empty where it does."""
@@ -50,10 +63,6 @@ class EnvironmentStep(msgspec.Struct, frozen=True, kw_only=True):
         except LabError as error:
             return f"{error.what} {error.why}".rstrip()
         return ""
-
-    def apply(self, progress: Progress) -> str:
-        """Start it, or wait for it to answer; errors are those of `Environment.start`."""
-        return _said(self.environment.start(progress))
 
 
 def start(environment: Environment, *, check: bool, progress: Progress) -> Outcome:
@@ -237,6 +246,10 @@ def _in_short(situation: Situation) -> str:
         words += [f"pid {situation.process.pid}"] if situation.process else []
         words += [situation.address] if situation.address else []
     return ", ".join(words)
+
+
+def _with_drift(found: str, situation: Situation) -> str:
+    return f"{found}, with other settings than are declared" if situation.drift else found
 
 
 def _counted(counts: ObjectCounts) -> str:

@@ -34,7 +34,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 def declared_steps(environment: Environment, config: Config) -> tuple[DeclaredStep, ...]:
     """Return what ``config`` declares, in the order in which it is brought about."""
-    steps: list[DeclaredStep] = [EnvironmentStep(environment=environment)]
+    steps: list[DeclaredStep] = [EnvironmentStep(environment=environment, as_declared=True)]
     declared = config.population
     if declared.count is not None:
         steps.append(

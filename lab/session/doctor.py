@@ -21,6 +21,7 @@ from lab.measure import host
 from lab.targets.base import Environment
 from lab.vcs.detect import open_repository
 
+_FINE, _LOOK, _MISSING = "ok", "look", "missing"
 _SPINS = 200
 _SYNCS = 30
 _QUIET_SPREAD = 0.05
@@ -28,10 +29,14 @@ _LEAST_FREE = 2 * 1024**3
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that the doctor looked at; ``cost`` says what a lack of it costs."""
+    """One thing that the doctor looked at.
+
+    ``status`` is ``ok``, ``missing``, or ``look`` (there, but worth a look); ``cost`` says what the
+    lack costs.
+    """
 
     name: str
-    status: Status
+    status: str
     found: str
     cost: str = ""
 
@@ -39,8 +44,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 def examine(environment: Environment, workspace: Workspace, config: Config) -> Outcome:
     """Look at everything that a session needs, and change nothing but a scratch file."""
     findings = [
-        Finding(name="ddl-lab", status=Status.OK, found=lab.__version__),
-        Finding(name="python", status=Status.OK, found=sys.version.split()[0]),
+        Finding(name="ddl-lab", status=_FINE, found=lab.__version__),
+        Finding(name="python", status=_FINE, found=sys.version.split()[0]),
         _environment(environment),
         _program("jj", "sessions are recorded by git commits, where git is installed"),
         _program("git", "sessions are recorded only where jj is installed"),
@@ -48,8 +53,8 @@ def examine(environment: Environment, workspace: Workspace, config: Config) -> O
         _disk(workspace),
         *_host(workspace),
     ]
-    rows = [(each.status.value, each.name, each.found, each.cost) for each in findings]
-    bad = [each for each in findings if each.status is not Status.OK]
+    rows = [(each.status, each.name, each.found, each.cost) for each in findings]
+    bad = [each for each in findings if each.status != _FINE]
     return Outcome(
         status=Status.OK,
         text=tabulate(rows, headers=("", "what", "found", "what it costs"), disable_numparse=True),
@@ -65,22 +70,22 @@ def _environment(environment: Environment) -> Finding:
     try:
         situation = environment.inspect()
     except LabError as error:
-        return Finding(name=name, status=Status.FAILED, found=error.what, cost=error.remedy)
+        return Finding(name=name, status=_MISSING, found=error.what, cost=error.remedy)
     found = ", ".join(part for part in (situation.build, situation.phase.value) if part)
-    return Finding(name=name, status=Status.OK, found=found)
+    return Finding(name=name, status=_FINE, found=found)
 
 
 def _program(name: str, cost: str) -> Finding:
     path = shutil.which(name)
     if path is None:
-        return Finding(name=name, status=Status.SKIPPED, found="not installed", cost=cost)
-    return Finding(name=name, status=Status.OK, found=path)
+        return Finding(name=name, status=_MISSING, found="not installed", cost=cost)
+    return Finding(name=name, status=_FINE, found=path)
 
 
 def _repository(workspace: Workspace, config: Config) -> Finding:
     if workspace.is_default and not workspace.root.exists():
         return Finding(
-            name="repository", status=Status.OK, found=f"is made in {workspace.root} on first use"
+            name="repository", status=_FINE, found=f"is made in {workspace.root} on first use"
         )
     try:
         repository = open_repository(
@@ -89,17 +94,17 @@ def _repository(workspace: Workspace, config: Config) -> Finding:
         if repository is None:
             return Finding(
                 name="repository",
-                status=Status.SKIPPED,
+                status=_MISSING,
                 found="none",
                 cost="sessions are written to the log, but no change is described",
             )
         status = repository.status()
     except LabError as error:
-        return Finding(name="repository", status=Status.FAILED, found=error.what, cost=error.remedy)
+        return Finding(name="repository", status=_MISSING, found=error.what, cost=error.remedy)
     warned = "; ".join(status.warnings)
     return Finding(
         name="repository",
-        status=Status.SKIPPED if warned else Status.OK,
+        status=_LOOK if warned else _FINE,
         found=f"{status.system} {status.version} at {status.root}",
         cost=warned,
     )
@@ -111,7 +116,7 @@ def _disk(workspace: Workspace) -> Finding:
     enough = free >= _LEAST_FREE
     return Finding(
         name="disk",
-        status=Status.OK if enough else Status.SKIPPED,
+        status=_FINE if enough else _LOOK,
         found=f"{free / 1024**3:.1f} GiB free",
         cost="" if enough else "100,000 tables take about 2 GiB",
     )
@@ -130,20 +135,20 @@ def _host(workspace: Workspace) -> list[Finding]:
     return [
         Finding(
             name="cpu noise",
-            status=Status.OK if spread < _QUIET_SPREAD else Status.SKIPPED,
+            status=_FINE if spread < _QUIET_SPREAD else _LOOK,
             found=f"equal work varies by {spread:.1%} (interquartile range / median)",
             cost="" if spread < _QUIET_SPREAD else "small changes need more samples to be seen",
         ),
         Finding(
             name="load",
-            status=Status.SKIPPED if load_is_high or noise.steal > 0.01 else Status.OK,
+            status=_LOOK if load_is_high or noise.steal > 0.01 else _FINE,
             found=f"{noise.load_1min} on {host.usable_cores()} cores, steal {noise.steal:.1%}"
             + (f", pressure {pressure}" if pressure else ""),
             cost="something else runs beside the measurement" if load_is_high else "",
         ),
         Finding(
             name="fsync",
-            status=Status.OK,
+            status=_FINE,
             found=f"{median(syncs) / 1e6:.2f} ms median, varies by {_spread(syncs):.0%}",
         ),
     ]

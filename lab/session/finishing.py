@@ -148,10 +148,17 @@ def _record(
     entry = read_struct(session.directory / "entry.json", Entry)
     assert entry is not None, "written by an earlier step"
     lab_files = [workspace.log, *_evidence(context, session)]
+    apart = context.config.session.separate_log
 
     def describe() -> dict[str, Any]:
-        paths = lab_files
-        return {"change": repository.describe(session.id, composed["message"], paths=paths)}
+        return {
+            "change": repository.describe(
+                session.id,
+                composed["message"],
+                paths=[] if apart else lab_files,
+                apart=[workspace.prompt, *(lab_files if apart else [])],
+            )
+        }
 
     def separate(role: str, paths: list[Path]) -> Callable[[], dict[str, Any]]:
         text = render_message(workspace, role, entry, composed["headline"])
@@ -161,7 +168,7 @@ def _record(
     change = journal.step("describe", describe, intent=before)["change"]
     journal.step("new", lambda: {"change": repository.start_new(session.id)})
     log_change = None
-    if context.config.session.separate_log:
+    if apart:
         log_change = journal.step("separate-log", separate("log", lab_files))["change"]
     prompt_change = journal.step("separate-prompt", separate("prompt", [workspace.prompt]))[
         "change"
@@ -175,6 +182,7 @@ def _record(
         operation_before=before["operation"],
         operation_after=after,
         undo=repository.undo_command(before["operation"], after),
+        warnings=repository.status().warnings,
     )
     journal.write("recorded", "done", msgspec.to_builtins(recorded))
     return recorded, _vcs_steps(recorded, repository.system)

@@ -34,7 +34,9 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """What is there, found without changing anything.
 
     ``started`` is when the running server started (ISO 8601, UTC); ``address`` is ``host:port``;
-    ``directory`` holds the state; ``detail`` adds what a person would want to know.
+    ``directory`` holds the state; ``detail`` adds what a person would want to know. ``drift`` says,
+    a line each with a leading ``-`` or ``+``, in what a running server's settings are other than
+    declared.
     """
 
     target: str
@@ -46,6 +48,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     process: ProcessIdentity | None = None
     started: str = ""
     detail: str = ""
+    drift: tuple[str, ...] = ()
 
 
 class ObjectCounts(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""A real environment on the embedded server, shared by the tests of a module."""
+"""A real environment on the embedded server, shared by the tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lab.core.progress import SilentProgress
 from lab.targets.base import Environment, Phase
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def roots() -> Iterator[Callable[[], Path]]:
     """Folders that a server of another user can reach; pytest's own are closed to it."""
     made: list[Path] = []
@@ -32,9 +32,14 @@ def roots() -> Iterator[Callable[[], Path]]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
-def shared(roots: Callable[[], Path]) -> Iterator[Environment]:
-    environment = environment_in(roots())
+@pytest.fixture(scope="session")
+def shared_root(roots: Callable[[], Path]) -> Path:
+    return roots()
+
+
+@pytest.fixture(scope="session")
+def shared(shared_root: Path) -> Iterator[Environment]:
+    environment = environment_in(shared_root)
     yield environment
     if environment.inspect().phase is not Phase.ABSENT:
         environment.reset(SilentProgress())

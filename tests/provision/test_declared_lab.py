@@ -57,6 +57,26 @@ def test_the_whole_way_up_and_down(absent: Environment) -> None:
     assert statuses(up(absent)) == [Status.CHANGED, Status.OK]
 
 
+def test_other_settings_are_brought_into_effect_by_up_alone(
+    environment: Environment, shared_root: Path
+) -> None:
+    other = environment_in(shared_root, {"work_mem": "5MB"})
+    before = environment.inspect().process
+    started = environments.start(other, check=False, progress=QUIET)
+    assert statuses(started) == [Status.OK]
+    assert "other settings" in started.steps[0].why
+    foreseen = up(other, check=True, config=Config())
+    assert other.inspect().process == before
+    done = up(other, config=Config())
+    assert statuses(done) == [Status.CHANGED]
+    assert done.steps[0].diff == foreseen.steps[0].diff
+    assert "work_mem" in str(foreseen.steps[0].diff)
+    with contextlib.closing(other.connect("test")) as connection:
+        assert connection.execute("SHOW work_mem").fetchone() == ("5MB",)
+    assert statuses(up(other, check=True, config=Config())) == [Status.OK]
+    assert statuses(up(environment, config=Config())) == [Status.CHANGED]
+
+
 def test_differences_are_shown_only_when_asked_for(environment: Environment) -> None:
     brief = lab.up(environment, DECLARED, check=True, diff=False, progress=QUIET)
     assert statuses(brief) == [Status.OK, Status.WOULD_CHANGE]

@@ -175,7 +175,7 @@ def test_a_population_is_named_found_and_dropped(environment, connection, kind, 
     assert scheme.prepare(connection) == 0
     connection.execute(";".join(map(scheme.create, [1, 2, 10])).encode())
     connection.execute("CREATE TABLE lab.table_of_somebody (a int)")
-    connection.execute("CREATE TABLE lab.table_01 (a int)")
+    connection.execute("CREATE TABLE lab.table_007 (a int)")
     assert scheme.existing(connection) == frozenset({1, 2, 10})
     counts = environment.count_objects(connection)
     assert counts.total == 3 + bases + 2

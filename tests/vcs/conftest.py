@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from vcs_support import AUTHOR, Run
 
 from lab.vcs.git import Git
 from lab.vcs.jj import Jj
-
-Run = Callable[..., str]
-
-AUTHOR = '[user]\nname = "Test Author"\nemail = "author@example.org"\n'
 
 
 @pytest.fixture(autouse=True)

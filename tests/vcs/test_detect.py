@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from vcs_support import Run
 
 from lab.core.errors import PreconditionError
 from lab.vcs.base import Repository

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Run
 from recorder import record
+from vcs_support import Run
 
 from lab.core.errors import ExternalError, StateMismatchError
 from lab.vcs.git import POINTS, Git

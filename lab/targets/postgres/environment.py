@@ -54,6 +54,7 @@ class PostgresEnvironment:
     def inspect(self) -> Situation:
         """Look, and change nothing."""
         found = self.server.inspect()
+        running = found.condition is Condition.RUNNING
         return Situation(
             target=self.target,
             state=self.state,
@@ -64,6 +65,7 @@ class PostgresEnvironment:
             process=found.process,
             started=found.started,
             detail=self._detail(found),
+            drift=self.server.settings_differences() if running else (),
         )
 
     def start(self, progress: Progress) -> tuple[Step, ...]:

@@ -19,12 +19,11 @@ KINDS = {
 }
 """The types of objects by ``pg_class.relkind``. TOAST tables and composite types are none."""
 
-# A temporary object lives and dies with its session, and is no part of the state.
+# Temporary objects (in pg_temp_N) live and die with their session: no part of the state.
 _COUNT = """
 SELECT c.relkind::text, n.nspname = %(fixtures)s, count(*)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind = ANY(%(kinds)s::"char"[])
-   AND c.relpersistence <> 't'
    AND n.nspname NOT IN ('pg_catalog', 'information_schema')
    AND n.nspname !~ '^pg_(toast|temp)'
  GROUP BY 1, 2
