@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.common import folder, interleaved, machine, show
-from lab.notebook.log import carry_out, marker_of, plan_append
+from lab.notebook.append import carry_out, marker_of, plan_append
 
 LINE = "An earlier finding, kept as it was written, of a length that such lines have.\n"
 

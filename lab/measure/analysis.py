@@ -131,12 +131,18 @@ def _cell_warnings(cells: Sequence[CellFinding]) -> Iterator[str]:
                 f"latencies of {cell.statement} drifted by {drift.total:+.0%} from the first "
                 f"sample to the last (Mann–Kendall p = {drift.p:.2g})"
             )
-        if len(cell.summary.modes_ns) > 1:
-            modes = ", ".join(f"{mode / 1e6:.3g}" for mode in cell.summary.modes_ns)
-            yield (
-                f"latencies of {cell.statement} have more than one mode (at {modes} ms), which "
-                "the median hides"
-            )
+    split = [cell for cell in cells if cell.summary and len(cell.summary.modes_ns) > 1]
+    if split:
+        yield (
+            "latencies with more than one mode, which the median hides: "
+            f"{'; '.join(_modes(cell) for cell in split)}"
+        )
+
+
+def _modes(cell: CellFinding) -> str:
+    assert cell.summary is not None
+    modes = [f"{mode / 1e6:.3g}" for mode in cell.summary.modes_ns]
+    return f"{cell.statement} at {', '.join(modes[:-1])} and {modes[-1]} ms"
 
 
 def _comparison_warnings(comparison: ComparisonFinding | None) -> Iterator[str]:

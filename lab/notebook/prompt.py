@@ -17,7 +17,8 @@ from lab.notebook.prompt_edit import insert_item, remove_item, with_session
 from lab.notebook.prompt_text import Item, find_item, items, same_text
 from lab.notebook.sentences import tally
 from lab.notebook.templates import render_template
-from lab.notebook.views import place_text, plain
+from lab.notebook.text import plain
+from lab.notebook.views import place_text
 
 __all__ = ["Item", "add_item", "find_item", "read_items", "record_session", "resolve_item"]
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from lab.core.workspace import Workspace
 from lab.measure.findings import Analysis
-from lab.notebook import sentences, views
+from lab.notebook import costs, sentences, views
 from lab.notebook.append import marker_of
 from lab.notebook.entry import Entry, MeasuredRun, Note
 from lab.notebook.evidence import session_folder
 from lab.notebook.regions import wrap
 from lab.notebook.templates import render_template
+from lab.notebook.text import plain
 
 __all__ = [
     "REGIONS",
@@ -63,10 +64,10 @@ def render_entry(workspace: Workspace, entry: Entry) -> str:
         "entry.md.j2",
         {
             "number": entry.number,
-            "title": views.plain(entry.title),
+            "title": plain(entry.title),
             "date": entry.date,
             "marker": marker_of(entry.session),
-            "goal": views.plain(entry.goal),
+            "goal": plain(entry.goal),
             "sections": sections,
             "notes": notes["note"],
             "findings": notes["finding"],
@@ -108,8 +109,10 @@ def region_body(workspace: Workspace, name: str, measured: MeasuredRun) -> str:
             "remarks": views.results_remarks(run, analysis),
         },
         "costs": {
-            "costs": [views.cost_lines(cost) for cost in analysis.costs],
-            "rests": views.rests(analysis),
+            "lines": costs.cost_lines(analysis.costs),
+            "table": costs.cost_table(analysis.costs),
+            "beside": costs.overlapping(analysis.costs),
+            "rests": costs.rests(analysis.costs),
         },
         "comparison": _comparison_context(analysis, measured),
         "findings": {"sentences": sentences.findings(analysis)},
@@ -167,8 +170,8 @@ def render_message(
     measured = last is not None and any(cell.summary for cell in last.cells)
     context = {
         "number": entry.number,
-        "title": views.plain(entry.title),
-        "headline": views.plain(headline),
+        "title": plain(entry.title),
+        "headline": plain(headline),
         "verdicts": sentences.tally(last) if last else "",
         "medians": sentences.medians(last) if last and measured else "",
         "place": views.place_text(entry.runs[-1].run) if entry.runs else "",

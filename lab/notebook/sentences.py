@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from lab.measure.findings import Analysis, CellFinding
 from lab.notebook.figures import code, counted, joined, ms, percent, ratio, signed_percent
-from lab.notebook.views import plain, verdict_text
+from lab.notebook.text import plain
+from lab.notebook.views import verdict_text
 from lab.stats.summary import Comparison, Summary, Verdict
 
 # In the order in which they matter to the reader.
@@ -92,8 +93,7 @@ def _moved(statement: str, cell: Comparison, session: int) -> str:
 def _unmoved(verdict: Verdict, cells: Mapping[str, Comparison]) -> str:
     provisional = ", provisional" if any(cell.provisional for cell in cells.values()) else ""
     if verdict is Verdict.INCONCLUSIVE:
-        named = [f"{code(name)} ({percent(cell.detectable)})" for name, cell in cells.items()]
-        provisional += " (in brackets, the smallest change that could have been seen)"
+        named = [code(name) for name in cells]
     elif verdict is Verdict.NO_MEASURABLE_CHANGE:
         named = [f"{code(name)} (±{percent(cell.margin)})" for name, cell in cells.items()]
     else:

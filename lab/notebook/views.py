@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from lab.measure.findings import Analysis, CellFinding, ComparisonFinding, CostFinding
+from lab.measure.findings import Analysis, CellFinding, ComparisonFinding
 from lab.measure.record import Block, Run
-from lab.metrics.tree import Attributed
 from lab.notebook.figures import (
     MISSING,
-    amount,
     code,
     counted,
     joined,
@@ -17,12 +15,10 @@ from lab.notebook.figures import (
     ratio,
     table,
 )
+from lab.notebook.text import plain
 from lab.stats.summary import Comparison, Summary
 
 _LONGEST_FACT = 40
-_MOST_NODES = 3
-_MOST_AMOUNTS = 6
-_TELLING_SHARE = 0.05
 _GROUPS = {
     "server": "Server",
     "build": "Build",
@@ -31,11 +27,6 @@ _GROUPS = {
     "host": "Host",
     "client": "Client",
 }
-
-
-def plain(text: str) -> str:
-    """Return ``text`` as one line that begins no comment."""
-    return " ".join(text.split()).replace("<!--", "&lt;!--")
 
 
 def setup_lines(run: Run) -> list[str]:
@@ -169,41 +160,6 @@ def _exclusion(cell: CellFinding) -> str:
     return f"{code(cell.statement)}: {counted(cell.excluded, 'sample')} excluded ({reasons})"
 
 
-def cost_lines(cost: CostFinding) -> list[str]:
-    """Return where one statement's time and bytes go, in two lines; warnings are findings."""
-    nodes = sorted(
-        (node for node in cost.tree if node.nested and node.share >= _TELLING_SHARE),
-        key=lambda node: node.ns,
-        reverse=True,
-    )
-    parts = [_node_text(node) for node in nodes if not node.overlaps][:_MOST_NODES]
-    rest = cost.unattributed_ns / cost.client_ns if cost.client_ns else 0.0
-    parts.append(f"not attributed {ms(cost.unattributed_ns)} ms ({percent(rest)})")
-    mean = f"mean {ms(cost.client_ns)} ms of {counted(cost.samples, 'sample')}"
-    beside = [_node_text(node) for node in nodes if node.overlaps]
-    meanwhile = f"; meanwhile {joined(beside)}" if beside else ""
-    lines = [f"{code(cost.statement)}, {mean}: {', '.join(parts)}{meanwhile}."]
-    amounts = [each for each in cost.amounts if abs(each.per_statement) >= 0.005]
-    if amounts:
-        shown = [f"{plain(a.label)} {amount(a.per_statement, a.unit)}" for a in amounts]
-        lines.append(f"Per statement: {', '.join(shown[:_MOST_AMOUNTS])}.")
-    return lines
-
-
-def rests(analysis: Analysis) -> list[str]:
-    """Return what the costs that are not attributed are expected to be, each text once."""
-    return list(dict.fromkeys(plain(cost.rest) for cost in analysis.costs if cost.rest))
-
-
-def _node_text(node: Attributed) -> str:
-    text = f"{plain(node.label)} {ms(node.ns)} ms ({percent(node.share)})"
-    inner = [child for child in node.children if child.nested and child.share >= _TELLING_SHARE]
-    if not inner:
-        return text
-    largest = max(inner, key=lambda child: child.ns)
-    return f"{text}, of which {plain(largest.label)} {ms(largest.ns)} ms"
-
-
 def comparison_table(comparison: ComparisonFinding) -> str:
     """Return the table of verdicts, or of the passport's differences where nothing is compared."""
     if comparison.differences:
@@ -214,6 +170,7 @@ def comparison_table(comparison: ComparisonFinding) -> str:
         ]
         return table(headers, rows, text_columns=3)
     headers = ["Statement", "Verdict", "Before (ms)", "Now (ms)", "Ratio", "95% interval"]
+    headers.append("Could be seen")
     rows = [
         [
             code(statement),
@@ -222,6 +179,7 @@ def comparison_table(comparison: ComparisonFinding) -> str:
             ms(cell.after.median_ns),
             ratio(cell.ratio),
             f"{ratio(cell.low)} to {ratio(cell.high)}",
+            f"±{percent(cell.detectable)}",
         ]
         for statement, cell in comparison.cells.items()
     ]
@@ -248,7 +206,8 @@ def comparison_remarks(analysis: Analysis) -> list[str]:
     if margins:
         remarks.append(
             f"Ratio: now over before. A change counts from ±{joined(margins)}"
-            f"{' by statement' if len(margins) > 1 else ''}."
+            f"{' by statement' if len(margins) > 1 else ''}. Could be seen: the smallest change "
+            "that these samples would have shown."
         )
     missing = [
         code(cell.statement)

@@ -95,9 +95,10 @@ class PopulationStep(msgspec.Struct, frozen=True, kw_only=True):
         scheme = self.environment.population(self.kind, self.schema)
         for looks_left in reversed(range(_LOOKS)):
             try:
-                total = self._total(connection, task)
+                total = self.environment.count_objects(connection).total
+                task.now = total
                 if total < self.count:
-                    self._fill(connection, scheme, task)
+                    self._fill(connection, scheme, task, total)
                 else:
                     self._drop(connection, scheme, task, total - self.count)
             except _OVERTAKEN:
@@ -106,9 +107,11 @@ class PopulationStep(msgspec.Struct, frozen=True, kw_only=True):
             else:
                 return
 
-    def _fill(self, connection: Connection, scheme: PopulationScheme, task: _Task) -> None:
-        scheme.prepare(connection)
-        number_missing = max(0, self.count - self._total(connection, task))
+    def _fill(
+        self, connection: Connection, scheme: PopulationScheme, task: _Task, total: int
+    ) -> None:
+        task.now = total + scheme.prepare(connection)
+        number_missing = max(0, self.count - task.now)
         existing = scheme.existing(connection)
         free = (number for number in counting(1) if number not in existing)
         missing = list(islice(free, number_missing))
@@ -119,10 +122,6 @@ class PopulationStep(msgspec.Struct, frozen=True, kw_only=True):
     ) -> None:
         highest_first = sorted(scheme.existing(connection), reverse=True)
         task.send(connection, highest_first[:surplus], scheme.drop, scheme.batch)
-
-    def _total(self, connection: Connection, task: _Task) -> int:
-        task.now = self.environment.count_objects(connection).total
-        return task.now
 
     @contextlib.contextmanager
     def _connected(self, how_far: Callable[[], str] = lambda: "") -> Iterator[Connection]:

@@ -177,7 +177,7 @@ class Environment(Protocol):
         """Prove that the environment can be measured."""
 
     def facts(self, connection: Connection) -> Mapping[str, str]:
-        """Return what must be alike for two runs to be compared: version, build, settings, state."""
+        """Return what must be alike for two runs to be compared: build, settings, state."""
 
     def settle(self, connection: Connection) -> None:
         """Make the counters of the measured ``connection`` current.

@@ -41,7 +41,10 @@ def changes(lab: Driver) -> list[dict[str, object]]:
         ]
     if not (lab.workspace / ".jj").exists():
         return []
-    template = '"{\\"description\\": " ++ description.escape_json() ++ ", \\"empty\\": " ++ empty ++ "}\\n"'
+    template = (
+        '"{\\"description\\": " ++ description.escape_json()'
+        ' ++ ", \\"empty\\": " ++ empty ++ "}\\n"'
+    )
     out = lab.call("jj", "log", "--no-graph", "-r", "all() ~ root()", "-T", template)
     return [json.loads(line) for line in out.splitlines()]
 

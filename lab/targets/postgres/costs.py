@@ -42,9 +42,6 @@ def cost_sheet(statement: str) -> CostSheet:
         ),
         quantities=(
             Quantity("WAL", ("subject.wal.bytes",), "bytes"),
-            Quantity("WAL records", ("subject.wal.records",), "count"),
-            Quantity("full-page images", ("subject.wal.fpi",), "count"),
-            Quantity("buffer hits", (f"{_IO}.relation.normal.hits",), "count"),
             Quantity(
                 "catalog growth", tuple(f"catalog.{name}.bytes" for name in CATALOGS), "bytes"
             ),
@@ -55,6 +52,9 @@ def cost_sheet(statement: str) -> CostSheet:
             Quantity(
                 "catalog rows left dead", ("catalog.rows.updated", "catalog.rows.deleted"), "count"
             ),
+            Quantity("WAL records", ("subject.wal.records",), "count"),
+            Quantity("full-page images", ("subject.wal.fpi",), "count"),
+            Quantity("buffer hits", (f"{_IO}.relation.normal.hits",), "count"),
         ),
         rest=(
             "server CPU (parsing, catalog work), creating and removing files, locks, and the round "

@@ -53,9 +53,9 @@ def read(connection: Connection, state: str) -> dict[str, str]:
     )
     return {
         "server.version": version,
-        "server.compiled": text,
-        "server.build": _options(configured or ""),
-        "server.cflags": flags or "",
+        "build.compiled": text,
+        "build.options": _options(configured or ""),
+        "build.cflags": flags or "",
         "state.id": f"{state}/{system}",
         "state.encoding": encoding,
         "state.locale": f"{provider}/{collate}/{ctype}",

@@ -1,0 +1,139 @@
+"""Where the time and the bytes go, as two or three lines and one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lab.measure.findings import CostFinding
+from lab.metrics.tree import Attributed
+from lab.notebook.figures import MISSING, amount, code, counted, ms, percent, table
+from lab.notebook.text import plain
+
+_TELLING_SHARE = 0.05
+_LEAST_AMOUNT = 0.005
+_MOST_AMOUNTS = 4
+
+
+def cost_lines(costs: Sequence[CostFinding]) -> list[str]:
+    """Return what the costs say at a glance: the largest part of the time, the largest amount."""
+    if not costs:
+        return []
+    samples = sorted({cost.samples for cost in costs})
+    lines = [
+        f"Means of {counted(samples[-1], 'statement')} of one kind in a row, between two readings "
+        "of the server's counters."
+    ]
+    lines += _largest_part(costs)
+    lines += _largest_amount(costs)
+    return lines
+
+
+def cost_table(costs: Sequence[CostFinding]) -> str:
+    """Return one row a statement: its mean, its telling parts, the rest, and what it writes.
+
+    A part is telling where it takes a twentieth of some statement. Parts that run beside the
+    others are marked with an asterisk: they are not added up.
+    """
+    if not costs:
+        return ""
+    parts = _telling_labels(costs)
+    amounts = _telling_amounts(costs)
+    headers = ["Statement", "Mean (ms)"]
+    headers += [f"{label}{'*' if beside else ''} (ms)" for label, beside in parts]
+    headers += ["Not attributed (ms)", *amounts]
+    rows = []
+    for cost in costs:
+        row = [code(cost.statement), ms(cost.client_ns)]
+        row += [_part(cost, label) for label, _ in parts]
+        row.append(_timed(cost.unattributed_ns, cost))
+        rows.append([*row, *(_amount(cost, label) for label in amounts)])
+    return table(headers, rows)
+
+
+def overlapping(costs: Sequence[CostFinding]) -> bool:
+    """Say whether the table holds a part that runs beside the others."""
+    return any(beside for _, beside in _telling_labels(costs))
+
+
+def rests(costs: Sequence[CostFinding]) -> list[str]:
+    """Return what the costs that are not attributed are expected to be, each text once."""
+    return list(dict.fromkeys(plain(cost.rest) for cost in costs if cost.rest))
+
+
+def _telling_labels(costs: Sequence[CostFinding]) -> list[tuple[str, bool]]:
+    """Return the labels of telling parts and whether they overlap, sequential ones first."""
+    found = {
+        (plain(node.label), node.overlaps): None
+        for cost in costs
+        for node in _flat(cost.tree)
+        if node.nested and node.share >= _TELLING_SHARE
+    }
+    return sorted(found, key=lambda part: part[1])
+
+
+def _telling_amounts(costs: Sequence[CostFinding]) -> list[str]:
+    found = {
+        plain(each.label): None
+        for cost in costs
+        for each in cost.amounts
+        if abs(each.per_statement) >= _LEAST_AMOUNT
+    }
+    return list(found)[:_MOST_AMOUNTS]
+
+
+def _flat(tree: Sequence[Attributed]) -> list[Attributed]:
+    return [each for node in tree for each in (node, *_flat(node.children))]
+
+
+def _part(cost: CostFinding, label: str) -> str:
+    for node in _flat(cost.tree):
+        if plain(node.label) == label:
+            return _timed(node.ns, cost) if node.nested else f"{ms(node.ns)} (not nested)"
+    return MISSING
+
+
+def _timed(ns: float, cost: CostFinding) -> str:
+    return f"{ms(ns)} ({percent(ns / cost.client_ns)})" if cost.client_ns else ms(ns)
+
+
+def _amount(cost: CostFinding, label: str) -> str:
+    for each in cost.amounts:
+        if plain(each.label) == label:
+            return amount(each.per_statement, each.unit)
+    return MISSING
+
+
+def _largest_part(costs: Sequence[CostFinding]) -> list[str]:
+    """Name the sequential part that takes most of the time over all statements."""
+    spent: dict[str, list[tuple[float, str]]] = {}
+    for cost in costs:
+        for node in cost.tree:
+            if node.nested and not node.overlaps:
+                spent.setdefault(plain(node.label), []).append((node.share, cost.statement))
+    if not spent:
+        return []
+    label, shares = max(spent.items(), key=lambda item: sum(share for share, _ in item[1]))
+    low, high = min(shares), max(shares)
+    if low[0] == high[0]:
+        return [f"{label} takes {percent(high[0])} of {code(high[1])}."]
+    return [
+        f"{label} is the largest part that is timed: {percent(low[0])} of {code(low[1])} "
+        f"to {percent(high[0])} of {code(high[1])}."
+    ]
+
+
+def _largest_amount(costs: Sequence[CostFinding]) -> list[str]:
+    """Say which statement writes most, by the first amount in bytes that the target declares."""
+    found = [
+        (each.per_statement, plain(each.label), cost.statement)
+        for cost in costs
+        for each in cost.amounts[:1]
+        if each.unit == "bytes"
+    ]
+    if len(found) < 2:
+        return []
+    low, high = min(found), max(found)
+    return [
+        f"{high[1]}: {amount(low[0], 'bytes')} ({code(low[2])}) to {amount(high[0], 'bytes')} "
+        f"({code(high[2])}) a statement."
+    ]

@@ -1,0 +1,8 @@
+"""Text of others, made fit to stand in an entry."""
+
+from __future__ import annotations
+
+
+def plain(text: str) -> str:
+    """Return ``text`` as one line that begins no comment."""
+    return " ".join(text.split()).replace("<!--", "&lt;!--")
