@@ -96,14 +96,16 @@ def test_figures_verdicts_and_costs_are_in_it(tmp_path: Path) -> None:
     assert result[1:] == ["1,000", "50", "0.520", "0.510 to 0.530", "0.0260", "0.610", "0.728", "2"]
     assert "Median (ms)" in text
     assert "95% interval (ms)" in text
-    verdict = [cell.strip() for cell in _row(text, "create-table", 1)]
-    assert verdict[1:] == ["improved, provisional", "1.04", "0.905", "0.870", "0.827 to 0.913"]
+    verdict = [cell.strip() for cell in _row(text, "create-table", 2)]
+    assert verdict[1:6] == ["improved, provisional", "1.04", "0.905", "0.870", "0.827 to 0.913"]
+    assert [cell.strip() for cell in _row(text, "drop-table", 1)][6] == "±8.1%"
     assert "Provisional (one boot)" in text
-    assert "WAL flush (fsync) 0.610 ms (54%), not attributed 0.470 ms (42%)" in text
-    assert "WAL 8.21 kB, catalog rows 12." in text
-    assert "Not attributed are: server CPU and the round trip." in text
+    cost = [cell.strip() for cell in _row(text, "create-table", 1)]
+    assert cost[1:] == ["1.12", "0.610 (54%)", "0.470 (42%)", "8.21 kB", "12"]
+    assert "WAL flush (fsync) takes 54% of `create-table`." in text
+    assert "Not attributed: server CPU and the round trip." in text
     assert "1.04 → 0.905 ms since session 1, −13%" in text
-    assert "the smallest change that could have been seen): `drop-table` (8.1%)." in text
+    assert "Inconclusive, provisional: `drop-table`." in text
     assert "`create-table` drifted by +6%." in text
     # Names the cause of what was left out, and does not open a comment with it.
     assert "2 samples excluded (2 × 40P01 deadlock | &lt;!-- detected -->)" in text
