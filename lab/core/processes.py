@@ -8,7 +8,6 @@ import signal
 from pathlib import Path
 
 import msgspec
-import psutil
 
 
 class ProcessIdentity(msgspec.Struct, frozen=True):
@@ -27,6 +26,8 @@ class ProcessIdentity(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity | None:
         """Return the identity of the living process ``pid``; None where there is none."""
+        import psutil
+
         try:
             process = psutil.Process(pid)
             if process.status() == psutil.STATUS_ZOMBIE:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
-import psycopg
 
 from lab.core.config import Config
 from lab.core.processes import ProcessIdentity
@@ -17,7 +16,13 @@ from lab.core.workspace import Workspace
 from lab.metrics.reading import Reading
 from lab.metrics.tree import CostSheet
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+else:
+    # Importing psycopg takes longer than most tasks that need no connection.
+    Connection = Any
 
 
 class Phase(StrEnum):
