@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from lab.core.config import MeasureConfig
 from lab.core.errors import UsageError
-from lab.measure.record import Plan
+from lab.measure.record import EVIDENCE_BYTES, Plan
 from lab.targets.base import Cycle, Operation
 
 ROUNDS_PER_BLOCK = 10
@@ -16,9 +16,6 @@ ROUNDS_PER_BLOCK = 10
 
 COST_TURNS = 20
 """How many statements of one kind run alone between two readings of the counters."""
-
-EVIDENCE_BYTES = 1024 * 1024
-"""A run's file must stay below this: jj leaves larger new files out of a change."""
 
 # What the parts of a record take at most in JSON, generously. A sample is its kind's name, four
 # numbers and, where the statement fails again as it did before, an SQLSTATE.

@@ -11,6 +11,9 @@ from lab.targets.base import ObjectCounts
 
 SCHEMA_VERSION = 1
 
+EVIDENCE_BYTES = 1024 * 1024
+"""A run's file must stay below this: jj leaves larger new files out of a change."""
+
 
 class Passport(msgspec.Struct, frozen=True, kw_only=True):
     """What must be alike for two runs to be compared (``alike``), and what is noted besides.

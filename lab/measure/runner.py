@@ -22,12 +22,11 @@ from lab.measure.host import host_facts
 from lab.measure.passport import make_passport
 from lab.measure.plan import (
     COST_TURNS,
-    EVIDENCE_BYTES,
     FRAME_BYTES,
     ROUNDS_PER_BLOCK,
     SAMPLE_BYTES,
 )
-from lab.measure.record import SCHEMA_VERSION, Block, Passport, Plan, Run, counted
+from lab.measure.record import EVIDENCE_BYTES, SCHEMA_VERSION, Block, Passport, Plan, Run, counted
 from lab.measure.sampler import TIMEOUT_S, Sampler
 from lab.targets.base import Connection, Environment, ObjectCounts, Workload
 
@@ -75,10 +74,8 @@ def measure(
     ------
     UsageError
         The target does not know a statement.
-    PreconditionError
-        Nothing runs.
-    StateMismatchError
-        The fixtures are not those that the workload declares.
+    PreconditionError, StateMismatchError
+        Nothing runs; or the fixtures are not those that the workload declares.
     ExternalError
         Not one block could be measured.
 
@@ -176,10 +173,8 @@ class _Course:
         total = COST_TURNS * sum(len(cycle.templates) for cycle in self._cycles)
         with self._progress.stage("Costs", total=total, unit="statements") as stage:
             for index, cycle in enumerate(self._cycles):
-                first = self._next[index]
-                self._next[index] = first + COST_TURNS
                 for position in range(len(cycle.templates)):
-                    order = self._order(COST, [index], first, COST_TURNS)
+                    order = self._order(COST, [index], self._next[index], COST_TURNS)
                     self._take(stage, msgspec.structs.replace(order, position=position))
 
     def _latency(

@@ -11,10 +11,7 @@ import msgspec
 from lab.core.errors import PreconditionError
 from lab.core.files import create_exclusively, explain, explained, sha256, sync_directory
 from lab.core.workspace import Workspace
-from lab.measure.record import SCHEMA_VERSION, Run
-
-LIMIT_BYTES = 1024 * 1024
-"""A file must stay below this: jj leaves a new file of more out of its snapshot."""
+from lab.measure.record import EVIDENCE_BYTES, SCHEMA_VERSION, Run
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -82,7 +79,7 @@ def write_run(workspace: Workspace, run: Run) -> RunFile:
         raise ValueError(f"not fit for a file name: {run.id!r}")
     content = msgspec.json.encode(run) + b"\n"
     path = session_folder(workspace, run.session) / f"run-{run.id}.json"
-    if len(content) >= LIMIT_BYTES:
+    if len(content) >= EVIDENCE_BYTES:
         raise PreconditionError(
             f"The run is too large to be kept as evidence: {len(content):,} bytes.",
             code="evidence.too-large",

@@ -81,7 +81,7 @@ def test_noise_of_this_host_is_in_range() -> None:
 
 def test_shares_are_of_the_time_that_passed(tmp_path: Path) -> None:
     put(tmp_path, "proc/stat", "cpu  100 0 100 700 0 0 0 0 50 0\ncpu0 1 1 1 1\n")
-    line = "some avg10=0.00 avg60=0.00 avg300=0.00 total={}\nfull avg10=0.00 total=999999999\n"
+    line = "full avg10=0.00 total=999999999\nsome avg10=0.00 avg60=0.00 avg300=0.00 total={}\n"
     put(tmp_path, "proc/pressure/cpu", line.format(1000))
     put(tmp_path, "proc/pressure/io", line.format(5000))
     probe = probe_noise(tmp_path)

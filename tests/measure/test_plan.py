@@ -12,14 +12,13 @@ from lab.core.config import MeasureConfig
 from lab.core.errors import UsageError
 from lab.measure.plan import (
     COST_TURNS,
-    EVIDENCE_BYTES,
     ROUNDS_PER_BLOCK,
     foreseen_statements,
     kinds_at_most,
     make_plan,
     rounds,
 )
-from lab.measure.record import Block, HostNoise, Passport, Plan, Run, Sample
+from lab.measure.record import EVIDENCE_BYTES, Block, HostNoise, Passport, Plan, Run, Sample
 from lab.metrics.reading import Kind, Reading, Series
 from lab.targets.base import Cycle, ObjectCounts, Operation
 

@@ -20,12 +20,11 @@ from lab.measure.block import Bench, BlockOrder, run_block
 from lab.measure.plan import (
     BLOCK_BYTES,
     COST_TURNS,
-    EVIDENCE_BYTES,
     foreseen_statements,
     make_plan,
     rounds,
 )
-from lab.measure.record import Plan, Run, Sample, durations
+from lab.measure.record import EVIDENCE_BYTES, Plan, Run, Sample, durations
 from lab.measure.runner import measure
 from lab.metrics.reading import difference
 from lab.targets.base import Connection, Cycle, ObjectCounts, Operation, Workload
