@@ -67,6 +67,23 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _durable_copy(path: Path, content: bytes, mode: int) -> Iterator[Path]:
+    """Lend a durable file with ``content`` beside ``path``; it is gone afterwards unless moved."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(mode)
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Replace ``path`` by ``content``: the old file or the new one is there, never a part.
 
@@ -74,22 +91,10 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     ------
     PreconditionError
         No space, or no permission.
-
     """
     with explained(path, "writing"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(mode)
+        with _durable_copy(path, content, mode) as temporary:
             temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
         sync_directory(path.parent)
 
 
@@ -99,20 +104,11 @@ def create_exclusively(path: Path, content: bytes, *, mode: int = 0o644) -> bool
     The file appears whole or not at all, and of several writers exactly one succeeds.
     """
     with explained(path, "writing"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(mode)
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink(missing_ok=True)
+        with _durable_copy(path, content, mode) as temporary:
+            try:
+                path.hardlink_to(temporary)
+            except FileExistsError:
+                return False
         sync_directory(path.parent)
         return True
 
