@@ -66,13 +66,16 @@ def interleaved(
 def show(
     label: str, ours: Sequence[float], peer: Sequence[float], *, unit: str, aim: str = ""
 ) -> None:
-    """Print the medians of both, their ratio, and the range of the ratios pair by pair."""
+    """Print the medians of both, and the median and range of their ratios pair by pair.
+
+    The two of a pair ran one right after the other, so what drifts meanwhile falls on both.
+    """
     pairs = [mine / other for mine, other in zip(ours, peer, strict=True)]
     mine, other = statistics.median(ours), statistics.median(peer)
     aimed = f", aim {aim}" if aim else ""
     print(
         f"{label}: {mine:,.3f} against {other:,.3f} {unit}; "
-        f"ratio {mine / other:.3f} (pairs {min(pairs):.3f} to {max(pairs):.3f}, "
+        f"ratio {statistics.median(pairs):.3f} (pairs {min(pairs):.3f} to {max(pairs):.3f}, "
         f"n = {len(pairs)}{aimed})"
     )
 

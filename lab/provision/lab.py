@@ -67,6 +67,7 @@ def up(
         data={"error": _fields(error) if error else None},
         hint=error.remedy if error else "",
         exit_code=error.exit_code if error else 0,
+        failure=error,
     )
 
 
