@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import Any
 import msgspec
 
 from lab.core.errors import UsageError
-from lab.core.files import read_struct, sha256, write_atomically, write_struct
+from lab.core.files import sha256, write_atomically
 from lab.core.results import Status, Step
 from lab.notebook import evidence, prompt
 from lab.notebook.append import PlannedAppend, carry_out, plan_append
 from lab.notebook.compose import compose
 from lab.notebook.render import Entry, render_entry, render_log_heading, render_message
 from lab.session.context import Context
-from lab.session.notes import notes_of
+from lab.session.notes import notes_for_entry, notes_of
 from lab.session.opening import Session, close_session
 from lab.vcs.base import Recorded, Repository
 
@@ -62,13 +63,12 @@ def finish(context: Context, session: Session, *, message: str = "") -> Finished
     """
     journal = session.journal
     repository = context.repository()
-    if not session.finishing:
-        _refuse_empty(session)
-        if repository is not None:
-            repository.require_ready(session.id, _files(context, session))
-    left = journal.step("entry", lambda: _compose(context, session, message))
-    entry = read_struct(session.directory / "entry.json", Entry)
-    assert entry is not None, "the step before wrote it"
+    require_finishable(context, session, repository)
+    composed = functools.cache(functools.partial(_entry, context, session))
+    left = journal.step(
+        "entry", lambda: _write_entry(context, session, repository, composed, message)
+    )
+    entry, _ = composed(left["date"])
     text = (session.directory / "entry.md").read_text(encoding="utf-8")
     steps = [_changed("entry", f"session {entry.number}: {entry.title}")]
 
@@ -95,42 +95,71 @@ def _append(context: Context, session: Session, text: str) -> None:
     session.journal.step("append", lambda: {"written": carry_out(log, planned)}, intent=intent)
 
 
-def _refuse_empty(session: Session) -> None:
-    if session.runs() or notes_of(session):
+def require_finishable(context: Context, session: Session, repository: Repository | None) -> None:
+    """Refuse to finish what holds nothing, or what the repository cannot take.
+
+    Raises
+    ------
+    UsageError
+        There is neither a run nor a note.
+    StateMismatchError
+        As `lab.vcs.base.Repository.require_ready` says.
+    """
+    if session.finishing:
         return
-    raise UsageError(
-        "There is nothing to write about yet.",
-        code="session.empty",
-        why="The session has neither a run nor a note.",
-        remedy="Measure with `invoke session.measure`, keep a note with `invoke session.note`, "
-        "or give the session up with `invoke session.abort`.",
-    )
+    if not session.runs() and not notes_of(session):
+        raise UsageError(
+            "There is nothing to write about yet.",
+            code="session.empty",
+            why="The session has neither a run nor a note.",
+            remedy="Measure with `invoke session.measure`, keep a note with `invoke session.note`, "
+            "or give the session up with `invoke session.abort`.",
+        )
+    if repository is not None:
+        workspace = context.workspace
+        files = [workspace.log, workspace.prompt, *_evidence(context, session)]
+        repository.require_ready(session.id, files)
 
 
-def _files(context: Context, session: Session) -> list[Path]:
-    number = session.number
-    folder = [] if number is None else evidence.files_of(context.workspace, number)
-    return [context.workspace.log, context.workspace.prompt, *folder]
-
-
-def _compose(context: Context, session: Session, message: str) -> dict[str, Any]:
+def _write_entry(
+    context: Context,
+    session: Session,
+    repository: Repository | None,
+    composed: Callable[[str], tuple[Entry, str]],
+    message: str,
+) -> dict[str, Any]:
     """Render the entry from evidence and notes, and keep it beside the journal."""
+    date = datetime.now(UTC).date().isoformat()
+    entry, headline = composed(date)
+    text = render_entry(context.workspace, entry)
+    write_atomically(session.directory / "entry.md", text.encode())
+    said = {"change": message, "log": "", "prompt": ""}
+    return {
+        "date": date,
+        "sha256": sha256(text.encode()),
+        "headline": headline,
+        # Where undoing leads back to: code and evidence as they are, the log without the entry.
+        "operation": repository.operation() if repository else "",
+        "messages": {
+            role: render_message(context.workspace, role, entry, headline, first_line=first)
+            for role, first in said.items()
+        },
+    }
+
+
+def _entry(context: Context, session: Session, date: str) -> tuple[Entry, str]:
+    """Return what the entry is rendered from, and its headline: the same at each call."""
     number = session.number
     assert number is not None, "a session is finished only after it has been prepared"
-    entry, headline = compose(
+    return compose(
         context.workspace,
         number=number,
         session=session.id,
         goal=session.opening.goal,
-        date=datetime.now(UTC).date().isoformat(),
+        date=date,
         runs=session.runs(),
-        notes=notes_of(session),
+        notes=notes_for_entry(session),
     )
-    text = render_entry(context.workspace, entry)
-    write_struct(session.directory / "entry.json", entry)
-    write_atomically(session.directory / "entry.md", text.encode())
-    described = render_message(context.workspace, "change", entry, headline, first_line=message)
-    return {"sha256": sha256(text.encode()), "headline": headline, "message": described}
 
 
 def _keep_prompt(context: Context, entry: Entry, headline: str) -> dict[str, Any]:
@@ -145,8 +174,7 @@ def _record(
     if repository is None:
         return None, [Step(name="vcs", status=Status.SKIPPED, why="no version control here")]
     journal, workspace = session.journal, context.workspace
-    entry = read_struct(session.directory / "entry.json", Entry)
-    assert entry is not None, "written by an earlier step"
+    messages = composed["messages"]
     lab_files = [workspace.log, *_evidence(context, session)]
     apart = context.config.session.separate_log
 
@@ -154,18 +182,18 @@ def _record(
         return {
             "change": repository.describe(
                 session.id,
-                composed["message"],
+                messages["change"],
                 paths=[] if apart else lab_files,
                 apart=[workspace.prompt, *(lab_files if apart else [])],
             )
         }
 
     def separate(role: str, paths: list[Path]) -> Callable[[], dict[str, Any]]:
-        text = render_message(workspace, role, entry, composed["headline"])
-        return lambda: {"change": repository.separate(session.id, role, text, paths=paths)}
+        return lambda: {
+            "change": repository.separate(session.id, role, messages[role], paths=paths)
+        }
 
-    before = journal.begun("describe") or {"operation": repository.operation()}
-    change = journal.step("describe", describe, intent=before)["change"]
+    change = journal.step("describe", describe)["change"]
     journal.step("new", lambda: {"change": repository.start_new(session.id)})
     log_change = None
     if apart:
@@ -174,14 +202,14 @@ def _record(
         "change"
     ]
 
-    after = repository.operation()
+    before, after = composed["operation"], repository.operation()
     recorded = Recorded(
         change=change,
         log_change=log_change,
         prompt_change=prompt_change,
-        operation_before=before["operation"],
+        operation_before=before,
         operation_after=after,
-        undo=repository.undo_command(before["operation"], after),
+        undo=repository.undo_command(before, after),
         warnings=repository.status().warnings,
     )
     journal.write("recorded", "done", msgspec.to_builtins(recorded))

@@ -1,59 +1,81 @@
-"""What ``session.measure --check`` says: what would happen, without making it happen."""
+"""What ``--check`` says of a session: what would happen, or the refusal that would come."""
 
 from __future__ import annotations
 
-from lab.core.results import Outcome, Status, Step
+from lab.core.results import Outcome, Status, Step, gravest
 from lab.measure.plan import foreseen_statements, make_plan
-from lab.notebook import evidence
-from lab.notebook.append import last_number
 from lab.session.context import Context
-from lab.session.measuring import settings_of
+from lab.session.measuring import next_number, settings_of, verify
 from lab.session.opening import MeasureOptions, Session
 from lab.targets.base import Phase
 
+_WOULD = Status.WOULD_CHANGE
+
+
+def foresee_start(
+    context: Context, session: Session | None, goal: str, objects: int | None
+) -> Outcome:
+    """Say what `start` would do now; refuse what it would refuse."""
+    steps = _foresee_ready(context, session, objects)
+    status = _WOULD if session is None else Status.OK
+    steps.append(Step(name="session", status=status, why=goal or "no goal given"))
+    return Outcome(status=gravest(steps), steps=tuple(steps))
+
 
 def foresee_measure(context: Context, session: Session | None, options: MeasureOptions) -> Outcome:
-    """Say what `measure` would do now."""
+    """Say what `measure` would do now; refuse what it would refuse."""
     plan = make_plan(settings_of(context.config, options))
     workload = context.environment.workload(plan.statements)
-    situation = context.environment.inspect()
-    running = situation.phase is Phase.RUNNING
-    number = session.number if session and session.number else _next_number(context)
+    steps = _foresee_ready(context, session, options.objects)
     least = foreseen_statements(plan, workload.cycles)
-    would = Status.WOULD_CHANGE
-    steps = [
-        Step(
-            name="environment",
-            status=Status.OK if running else would,
-            why=f"{situation.phase.value}{'' if running else '; would be started'}",
-        ),
-        Step(
-            name="measure",
-            status=would,
-            why=f"{', '.join(plan.statements)}: at least {least:,} statements",
-        ),
-    ]
+    named = ", ".join(plan.statements)
+    steps.append(Step(name="measure", status=_WOULD, why=f"{named}: {least:,} statements or more"))
     if session is None or session.opening.whole:
-        steps.append(Step(name="log", status=would, why=f"session {number} would be appended"))
-        steps.append(Step(name="vcs", status=would, why=_recording(context)))
+        steps += foresee_recording(context, session)
     return Outcome(
         status=Status.WOULD_CHANGE,
         steps=tuple(steps),
-        data={"session": number, "statements": plan.statements, "least_statements": least},
+        data={
+            "session": _number(context, session),
+            "statements": plan.statements,
+            "least_statements": least,
+        },
     )
 
 
-def _next_number(context: Context) -> int:
-    number = last_number(context.workspace.log) + 1
-    while evidence.in_use(context.workspace, number):
-        number += 1
-    return number
+def foresee_recording(context: Context, session: Session | None) -> list[Step]:
+    """Say what finishing would do to log and repository."""
+    number = _number(context, session)
+    return [
+        Step(name="log", status=_WOULD, why=f"session {number} would be appended"),
+        Step(name="vcs", status=_WOULD, why=_recording(context)),
+    ]
+
+
+def _foresee_ready(context: Context, session: Session | None, objects: int | None) -> list[Step]:
+    """Look as the real command would: the repository first, then the environment."""
+    repository = context.repository()
+    if repository is not None:
+        files = [context.workspace.log, context.workspace.prompt]
+        repository.require_ready(session.id if session else "", files)
+    situation = context.environment.inspect()
+    if situation.phase is not Phase.RUNNING:
+        why = f"{situation.phase.value}; would be started and verified"
+        return [Step(name="environment", status=_WOULD, why=why)]
+    running = Step(name="environment", status=Status.OK, why=f"running at {situation.address}")
+    return [running, verify(context, objects)]
+
+
+def _number(context: Context, session: Session | None) -> int:
+    if session is not None and session.number is not None:
+        return session.number
+    return next_number(context)
 
 
 def _recording(context: Context) -> str:
     repository = context.repository()
-    if repository is None:
-        if context.workspace.is_default:
-            return "a repository would be made and the change described"
-        return "no version control here"
-    return f"the {repository.system} change would be described and a new one begun"
+    if repository is not None:
+        return f"the {repository.system} change would be described and a new one begun"
+    if context.workspace.is_default:
+        return "a repository would be made and the change described"
+    return "no version control here"

@@ -53,15 +53,34 @@ def ready(context: Context, session: Session | None, objects: int | None) -> lis
     """
     step = EnvironmentStep(environment=context.environment)
     started = converge((step,), check=False, progress=context.progress).require()
+    verified = verify(context, objects)
+    if session is not None:
+        session.journal.write("ready", "done", {"steps": msgspec.to_builtins(started)})
+    return [*started, verified]
+
+
+def verify(context: Context, objects: int | None) -> Step:
+    """Prove that the running environment can be measured.
+
+    Raises
+    ------
+    StateMismatchError
+        A check failed; all failures are named.
+    """
     expected = context.config.population.count if objects is None else objects
     checks = context.environment.verify(expected)
     failed = [check for check in checks if not check.passed]
     if failed:
         raise _unfit(failed)
-    verified = Step(name="verify", status=Status.OK, why=f"{len(checks)} checks passed")
-    if session is not None:
-        session.journal.write("ready", "done", {"steps": msgspec.to_builtins(started)})
-    return [*started, verified]
+    return Step(name="verify", status=Status.OK, why=f"{len(checks)} checks passed")
+
+
+def next_number(context: Context) -> int:
+    """Return the first number after the log's last whose folder is not in use."""
+    number = last_number(context.workspace.log) + 1
+    while evidence.in_use(context.workspace, number):
+        number += 1
+    return number
 
 
 def add_run(context: Context, session: Session, options: MeasureOptions) -> tuple[Run, list[Step]]:
@@ -136,13 +155,8 @@ def _fit(context: Context, session: Session) -> dict[str, Any]:
 
 
 def _reserve(context: Context, session: Session) -> dict[str, Any]:
-    """Take the first number after the log's last whose folder is not in use.
-
-    The workspace is locked, so an empty folder can only be one that a killed command left.
-    """
-    number = last_number(context.workspace.log) + 1
-    while evidence.in_use(context.workspace, number):
-        number += 1
+    # The workspace is locked, so an empty folder can only be one that a killed command left.
+    number = next_number(context)
     evidence.session_folder(context.workspace, number).mkdir(parents=True, exist_ok=True)
     return {"number": number, "why": f"session {number}"}
 

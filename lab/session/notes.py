@@ -1,9 +1,11 @@
-"""Notes of a session: one file each, so that writers never wait for one another."""
+"""Notes of a session: one file each, kept while another command measures or writes."""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,43 +13,84 @@ import msgspec
 
 from lab.core.errors import UsageError
 from lab.core.files import create_exclusively, encode
+from lab.core.locks import exclusive
 from lab.core.workspace import Workspace
 from lab.notebook.render import Note
-from lab.session.opening import Session, open_session
+from lab.session.opening import Session, open_session, require_session
 
 _FOLDER = "notes"
+_WAIT_S = 30.0
 
 
-def add_note(session: Session, kind: str, text: str) -> Note:
-    """Keep ``text`` as a ``note``, a ``finding`` or a ``next`` step of the session.
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """Notes that were kept, and the session whose entry will hold them; None is the next one."""
+
+    notes: tuple[Note, ...]
+    session: Session | None
+
+
+def require_text(wanted: Sequence[tuple[str, str]]) -> None:
+    """Refuse to keep notes without text; each is its kind and its text.
 
     Raises
     ------
     UsageError
-        The text is empty.
+        There is no note, or one is empty.
     """
-    text = text.strip()
-    if not text:
+    if not wanted:
         raise UsageError(
-            f"The {kind} is empty.",
+            "There is nothing to keep.",
             code="session.empty-note",
-            remedy="Give it as text, with --file PATH, or on standard input with --file -.",
+            remedy="Give --text, --finding, --next or --file.",
         )
-    return _write(session.directory / _FOLDER, kind, text)
+    for kind, text in wanted:
+        if not text.strip():
+            raise UsageError(
+                f"The {kind} is empty.",
+                code="session.empty-note",
+                remedy="Give it as text, with --file PATH, or on standard input with --file -.",
+            )
 
 
-def add_waiting_note(workspace: Workspace, text: str) -> Note:
+def add_notes(workspace: Workspace, wanted: Sequence[tuple[str, str]]) -> Kept:
+    """Keep each text as a ``note``, a ``finding`` or a ``next`` step of the open session.
+
+    Where its entry is being written already, they are kept for the next session.
+
+    Raises
+    ------
+    UsageError
+        There is no note, or one is empty; none is kept then.
+    StateMismatchError
+        No session is open.
+    """
+    require_text(wanted)
+    with _settled(workspace):
+        session = require_session(workspace)
+        return _keep(workspace, session, wanted)
+
+
+def add_waiting_note(workspace: Workspace, text: str) -> Kept:
     """Keep a note for the open session, or for the next one where none is open."""
-    session = open_session(workspace)
-    return _write((session.directory if session else workspace.sessions) / _FOLDER, "note", text)
+    with _settled(workspace):
+        return _keep(workspace, open_session(workspace), [("note", text)])
 
 
 def adopt_waiting_notes(session: Session) -> None:
-    """Make the notes that waited for a session this session's own."""
-    for path in (session.workspace.sessions / _FOLDER).glob("*.json"):
-        target = session.directory / _FOLDER / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
+    """Make the notes that waited for a session this session's own, unless its entry is written."""
+    if not session.finishing:
+        _move(session.workspace.sessions / _FOLDER, session.directory / _FOLDER)
+
+
+def release_notes(session: Session) -> None:
+    """Let the notes of a session that is discarded wait for the next one."""
+    _move(session.directory / _FOLDER, session.workspace.sessions / _FOLDER)
+
+
+def notes_for_entry(session: Session) -> list[Note]:
+    """Return the session's notes, oldest first, once no writer is at work on one of them."""
+    with _settled(session.workspace):
+        return notes_of(session)
 
 
 def notes_of(session: Session) -> list[Note]:
@@ -58,8 +101,28 @@ def notes_of(session: Session) -> list[Note]:
     ]
 
 
+@contextlib.contextmanager
+def _settled(workspace: Workspace) -> Iterator[None]:
+    """Keep a note from slipping in between the look at the notes and the entry made of them."""
+    with exclusive(workspace.sessions / "notes.lock", "session.note", wait_s=_WAIT_S):
+        yield
+
+
+def _keep(workspace: Workspace, session: Session | None, wanted: Sequence[tuple[str, str]]) -> Kept:
+    if session is not None and session.finishing:
+        session = None
+    folder = (session.directory if session else workspace.sessions) / _FOLDER
+    return Kept(notes=tuple(_write(folder, kind, text) for kind, text in wanted), session=session)
+
+
+def _move(source: Path, target: Path) -> None:
+    for path in source.glob("*.json"):
+        target.mkdir(parents=True, exist_ok=True)
+        path.replace(target / path.name)
+
+
 def _write(folder: Path, kind: str, text: str) -> Note:
-    note = Note(kind=kind, text=text, at=datetime.now(UTC).isoformat(timespec="seconds"))
+    note = Note(kind=kind, text=text.strip(), at=datetime.now(UTC).isoformat(timespec="seconds"))
     name = f"{time.time_ns()}-{secrets.token_hex(3)}.json"
     create_exclusively(folder / name, encode(note))
     return note

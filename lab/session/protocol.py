@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 
-from lab.core.errors import ExternalError, StateMismatchError
+from lab.core.errors import ExternalError, LabError, StateMismatchError
 from lab.core.results import Outcome, Status, Step, gravest
 from lab.measure.findings import Analysis
 from lab.measure.plan import make_plan
@@ -12,9 +13,10 @@ from lab.measure.record import Run
 from lab.notebook import evidence
 from lab.notebook.render import render_results
 from lab.session.context import Context
-from lab.session.finishing import Finished, finish
-from lab.session.foresee import foresee_measure
+from lab.session.finishing import Finished, finish, require_finishable
+from lab.session.foresee import foresee_measure, foresee_recording, foresee_start
 from lab.session.measuring import add_run, analysed, prepare, ready, settings_of
+from lab.session.notes import release_notes
 from lab.session.opening import (
     MeasureOptions,
     Session,
@@ -36,22 +38,21 @@ def start(context: Context, *, goal: str, objects: int | None, check: bool) -> O
     session = open_session(context.workspace)
     if session is not None and (session.opening.whole or session.finishing):
         raise _unfinished(session)
-    if session is not None and goal and goal != session.opening.goal:
-        raise StateMismatchError(
-            f"A session with another goal is open: {session.opening.goal!r}.",
-            code="session.open",
-            remedy="Finish it with `invoke session.finish` or give it up with "
-            "`invoke session.abort`, then start the new one.",
-        )
+    if session is not None:
+        _refuse_other_goal(session, goal)
     if check:
-        status = Status.OK if session else Status.WOULD_CHANGE
-        return Outcome(status=status, steps=(Step(name="session", status=status, why=goal),))
+        return foresee_start(context, session, goal, objects)
     fresh = session is None or session.number is None
     if session is None:
         session = create_session(
             context.workspace, goal=goal, whole=False, options=MeasureOptions()
         )
-    steps = [*prepare(context, session), *ready(context, session, objects)]
+    try:
+        steps = [*prepare(context, session), *ready(context, session, objects)]
+    except LabError:
+        if fresh:
+            _discard(context, session)
+        raise
     opened = Step(
         name="session",
         status=Status.CHANGED if fresh else Status.OK,
@@ -69,7 +70,8 @@ def start(context: Context, *, goal: str, objects: int | None, check: bool) -> O
 def measure(context: Context, *, goal: str, options: MeasureOptions, check: bool) -> Outcome:
     """Measure: inside an open session one more run; outside of one, the whole step.
 
-    A whole step that was interrupted is gone on with, not begun anew.
+    A whole step that was interrupted is gone on with, not begun anew, once it holds a run; one
+    that could not measure anything leaves no session behind.
 
     Raises
     ------
@@ -78,10 +80,18 @@ def measure(context: Context, *, goal: str, options: MeasureOptions, check: bool
     ExternalError
         The run is void. Its samples are kept, and the session stays open.
     """
-    make_plan(settings_of(context.config, options))
+    plan = make_plan(settings_of(context.config, options))
+    # What cannot be measured is refused before a session is opened for it.
+    context.environment.workload(plan.statements)
     session = open_session(context.workspace)
-    if session is not None:
-        _refuse_other(session, goal, options)
+    if session is not None and not session.opening.whole:
+        _refuse_other_goal(session, goal)
+    if session is not None and _is_other(session, goal, options):
+        if _holds_something(session):
+            raise _other(session)
+        if not check:
+            _discard(context, session)
+        session = None
     if check:
         return foresee_measure(context, session, options)
     steps: list[Step] = []
@@ -90,12 +100,12 @@ def measure(context: Context, *, goal: str, options: MeasureOptions, check: bool
     elif session.opening.whole:
         steps.append(Step(name="session", status=Status.OK, why="going on where it stopped"))
         options = session.opening.options
-    steps += prepare(context, session)
-    if not session.finishing and not (session.opening.whole and _has_valid_run(context, session)):
-        run, added = add_run(context, session, options)
-        steps += added
-        if run.void:
-            raise _void(run, session)
+    try:
+        steps += _measured(context, session, options)
+    except LabError:
+        if session.opening.whole and not _holds_something(session):
+            _discard(context, session)
+        raise
     if not session.opening.whole:
         return _one_more_run(context, session, steps)
     finished = finish(context, session)
@@ -106,8 +116,10 @@ def finish_session(context: Context, *, message: str, check: bool) -> Outcome:
     """Finish the open session."""
     session = require_session(context.workspace)
     if check:
+        require_finishable(context, session, context.repository())
         step = Step(name="session", status=Status.WOULD_CHANGE, why=f"finish {session.label()}")
-        return Outcome(status=Status.WOULD_CHANGE, steps=(step,))
+        foreseen = (step, *foresee_recording(context, session))
+        return Outcome(status=step.status, steps=foreseen)
     steps = prepare(context, session)
     return _finished_outcome(context, finish(context, session, message=message), steps)
 
@@ -141,6 +153,33 @@ def abort(context: Context, *, check: bool) -> Outcome:
                 shutil.move(folder, kept)
         close_session(session)
     return Outcome(status=status, steps=tuple(steps), data={"session": number, "kept": str(kept)})
+
+
+def _measured(context: Context, session: Session, options: MeasureOptions) -> list[Step]:
+    """Add the run that is missing; none is, where an interrupted whole step has one."""
+    steps = prepare(context, session)
+    if session.finishing or (session.opening.whole and _has_valid_run(context, session)):
+        return steps
+    run, added = add_run(context, session, options)
+    if run.void:
+        raise _void(run, session)
+    return [*steps, *added]
+
+
+def _holds_something(session: Session) -> bool:
+    number = session.number
+    # A run may be written already by a command that was killed before it could say so.
+    return session.finishing or (number is not None and evidence.in_use(session.workspace, number))
+
+
+def _discard(context: Context, session: Session) -> None:
+    """Close a session in which nothing was measured; its number is free again."""
+    if session.number is not None:
+        folder = evidence.session_folder(context.workspace, session.number)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    release_notes(session)
+    close_session(session)
 
 
 def _has_valid_run(context: Context, session: Session) -> bool:
@@ -188,20 +227,34 @@ def _finished_outcome(context: Context, finished: Finished, steps: list[Step]) -
     )
 
 
-def _refuse_other(session: Session, goal: str, options: MeasureOptions) -> None:
-    """Refuse a command that does not go on with what is open."""
+def _is_other(session: Session, goal: str, options: MeasureOptions) -> bool:
+    """Say whether a command asks for something else than the interrupted whole step did."""
     opening = session.opening
     if session.finishing and not opening.whole:
         raise _unfinished(session)
     asked = options != MeasureOptions()
-    other = (goal and goal != opening.goal) or (asked and options != opening.options)
-    if opening.whole and other:
+    other = bool(goal and goal != opening.goal) or (asked and options != opening.options)
+    return opening.whole and other
+
+
+def _other(session: Session) -> StateMismatchError:
+    opening = session.opening
+    return StateMismatchError(
+        "An interrupted session that was asked for something else is open.",
+        code="session.open",
+        why=f"It was opened at {opening.opened_at} with {opening.options.text()}.",
+        remedy="Go on with it by `invoke session.measure` without options, or give it up "
+        "with `invoke session.abort`.",
+    )
+
+
+def _refuse_other_goal(session: Session, goal: str) -> None:
+    if goal and goal != session.opening.goal:
         raise StateMismatchError(
-            "An interrupted session that was asked for something else is open.",
+            f"A session with another goal is open: {session.opening.goal or 'none was given'}.",
             code="session.open",
-            why=f"It was opened at {opening.opened_at} with {opening.options.text()}.",
-            remedy="Go on with it by `invoke session.measure` without options, or give it up "
-            "with `invoke session.abort`.",
+            remedy="Finish it with `invoke session.finish` or give it up with "
+            "`invoke session.abort`, then start the new one.",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ from conftest import KILLED, Driver, make_driver, remove_driver
 from lab.session.finishing import STEPS
 
 QUICK = ("--samples", "6", "--statements", "create-table")
+HAND_POINTS = ("session.number:before", "session.run-1:after", "session.append:after")
 POINTS = [f"session.{step}:{when}" for step in STEPS for when in ("before", "after")]
 
 
@@ -64,11 +66,67 @@ def test_killed_at(lab: Driver, point: str) -> None:
 
     killed = lab.run("session.measure", *QUICK, LAB_KILL_AT=point)
     assert killed.code == KILLED, f"the point was not reached\n{killed.out}\n{killed.err}"
-    again = lab.json("session.measure")
+    evidence = hashes(lab)
+    again = lab.json("session.measure", *QUICK)
 
     assert again.code == 0, again.err + again.out
+    assert_recorded_once(lab, before, again.data["id"])
+    assert {name: hashes(lab)[name] for name in evidence} == evidence
+
+
+@pytest.mark.parametrize("point", HAND_POINTS)
+def test_a_session_by_hand_killed_at(lab: Driver, point: str) -> None:
+    before = headings(lab)
+    commands = (
+        ("session.start", "--goal", f"By hand, {point}"),
+        ("session.measure", *QUICK),
+        ("session.note", "--finding", "Something."),
+        ("session.finish", "--message", "By hand"),
+    )
+    killed = 0
+    for words in commands:
+        if words[0] == "session.note":
+            lab.ok(*words)
+            continue
+        result = lab.run(*words, LAB_KILL_AT=point)
+        if result.code == KILLED:
+            killed += 1
+            lab.ok(*words)
+        else:
+            assert result.code == 0, result.err
+    assert killed == 1, "the point was not reached, or twice"
+    session = newest_session(lab)
+    assert_recorded_once(lab, before, session)
+    text = (lab.workspace / "ddl-perf-log.md").read_text()
+    assert text.count(f"By hand, {point}") == 2, "title and goal"
+
+
+def test_every_journaled_step_is_a_kill_point(lab: Driver) -> None:
+    lab.ok("session.measure", *QUICK)
+    journal = lab.workspace / ".lab/sessions" / newest_session(lab) / "journal.jsonl"
+    steps = {json.loads(line)["step"] for line in journal.read_text().splitlines()}
+    # These two are written down after the fact: nothing happens between them and what they tell.
+    assert steps - {"ready", "recorded"} == set(STEPS)
+    assert lab.json("session.status").data == {"session": None}
+    # All that the tests above have left behind.
+    lab.ok("log.verify")
+
+
+def hashes(lab: Driver) -> dict[str, str]:
+    folder = lab.workspace / "ddl-perf-evidence"
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("run-*.json")
+    }
+
+
+def newest_session(lab: Driver) -> str:
+    folders = (lab.workspace / ".lab/sessions").glob("*/journal.jsonl")
+    return max(path.parent.name for path in folders)
+
+
+def assert_recorded_once(lab: Driver, before: int, session: str) -> None:
     assert headings(lab) == before + 1
-    session = again.data["id"]
     found = changes(lab)
     for role in (None, "log", "prompt"):
         assert count_of(found, session, role) == 1, f"role {role}: {found[:5]}"
@@ -77,6 +135,4 @@ def test_killed_at(lab: Driver, point: str) -> None:
         assert undescribed == found[:1] == [{"description": "", "empty": True}]
     else:
         assert lab.call("git", "status", "--porcelain") == ""
-    assert lab.run("session.status", "--json").data == {"session": None}
-    verified = lab.json("log.verify")
-    assert verified.code == 0, verified.out
+    assert not (lab.workspace / ".lab/sessions/current.json").exists()
