@@ -67,4 +67,4 @@ check mypy
 check lint-imports
 [ -z "$failed" ] || fail "static checks that failed, before any test ran:$failed"
 
-exec python -m pytest "$@"
+exec python -m pytest -n 2 --dist loadscope "$@"
