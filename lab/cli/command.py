@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
+from lab.cli.signals import INTERRUPTED, interruptible
+from lab.cli.streams import output_lost, settle_streams
+
 if TYPE_CHECKING:
+    from invoke.context import Context
+
     from lab.core.config import LoadedConfig
     from lab.core.progress import Progress
     from lab.core.results import Outcome
     from lab.core.workspace import Workspace
-
-INTERRUPTED = 130
 
 _COMMON_HELP = {
     "json": "Print one JSON envelope on standard output, on failure too.",
@@ -33,8 +35,14 @@ _COMMON_HELP = {
 }
 
 
-class Interrupted(KeyboardInterrupt):
-    """The process was asked to end: Ctrl-C, SIGTERM, or its terminal was closed."""
+class Call(NamedTuple):
+    """How a task was called; ``dry`` is Invoke's own ``--dry``."""
+
+    name: str
+    json: bool
+    debug: bool
+    check: bool = False
+    dry: bool = False
 
 
 class Front:
@@ -91,16 +99,17 @@ def command(
 
     def decorate(body: Body) -> Task[Any]:
         flags = ["json", "debug", *(["check"] if changes else [])]
-        own = list(inspect.signature(body).parameters.values())[1:]
+        own = [_as_flag(each) for each in list(inspect.signature(body).parameters.values())[1:]]
         common = [
             inspect.Parameter(flag, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False)
             for flag in flags
         ]
         context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
-        def run_task(_context: object, **given: Any) -> None:
+        def run_task(context: Context, **given: Any) -> None:
             options = {flag: bool(given.pop(flag, False)) for flag in flags}
-            code = run(name, body, given, **options)
+            given = {flag: value for flag, value in given.items() if value is not None}
+            code = run(Call(name, dry=bool(context.config.run.dry), **options), body, given)
             if code:
                 raise Exit(code=code)
 
@@ -123,55 +132,93 @@ def command(
     return decorate
 
 
-def run(
-    name: str,
-    body: Body,
-    given: Mapping[str, Any],
-    *,
-    json: bool,
-    debug: bool,
-    check: bool = False,
-) -> int:
-    """Run a command, show what came of it, and return the exit code."""
-    from lab.cli import present
+def run(call: Call, body: Body, given: Mapping[str, Any]) -> int:
+    """Run a command with the flags ``given``, show what came of it, return the exit code."""
     from lab.core.errors import LabError
 
     started_ns = time.perf_counter_ns()
     outcome: Outcome | None = None
     error: BaseException | None = None
     try:
-        with _signals_raised():
-            outcome = body(Front(name, check=check, json=json), **given)
-            code = outcome.exit_code
-    except LabError as foreseen:
-        error, code = foreseen, foreseen.exit_code
-    except KeyboardInterrupt as interrupt:
-        error, code = interrupt, INTERRUPTED
-    except Exception as unexpected:
-        error, code = unexpected, 1
-    with contextlib.suppress(BrokenPipeError, OSError):
-        duration_ns = time.perf_counter_ns() - started_ns
-        if json:
-            envelope = present.envelope(name, outcome, error, code, check, duration_ns)
+        with interruptible():
+            try:
+                _require_sense(call, given)
+                outcome = body(Front(call.name, check=call.check, json=call.json), **given)
+                error, code = outcome.failure, outcome.exit_code
+            except LabError as foreseen:
+                error, code = foreseen, foreseen.exit_code
+            except KeyboardInterrupt as interrupt:
+                error, code = interrupt, INTERRUPTED
+            except Exception as unexpected:
+                error, code = unexpected, 1
+            return _show(call, outcome, error, code, time.perf_counter_ns() - started_ns)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        settle_streams()
+
+
+def _show(
+    call: Call, outcome: Outcome | None, error: BaseException | None, code: int, duration_ns: int
+) -> int:
+    """Show what came of a command; return its exit code, or that of a result nobody could get."""
+    from lab.cli import present
+
+    try:
+        if call.json:
+            envelope = present.envelope(call.name, outcome, error, code, call.check, duration_ns)
             sys.stdout.buffer.write(envelope)
             sys.stdout.flush()
         elif outcome is not None:
             print(present.for_people(outcome), flush=True)
-        if error is not None:
-            print(present.error_for_people(name, error, debug=debug), file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        pass  # the reader, such as `head`, has seen enough
+    except OSError as failure:
+        lost = output_lost(failure)
+        error, code = error or lost, code or lost.exit_code
+    if error is not None:
+        with contextlib.suppress(OSError):
+            shown = present.error_for_people(call.name, error, debug=call.debug)
+            print(shown, file=sys.stderr, flush=True)
     return code
 
 
-@contextlib.contextmanager
-def _signals_raised() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into an exception, so that they leave as tidily as Ctrl-C."""
+def _as_flag(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return a text parameter with no default, so that an empty value is told from none."""
+    text = isinstance(parameter.default, str)
+    return parameter.replace(default=None) if text else parameter
 
-    def interrupt(number: int, _frame: object) -> None:
-        raise Interrupted(signal.Signals(number).name)
 
-    before = {each: signal.signal(each, interrupt) for each in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _require_sense(call: Call, given: Mapping[str, Any]) -> None:
+    """Refuse what would be taken for something else than was meant.
+
+    Raises
+    ------
+    UsageError
+        A flag has an empty value, as from an unset variable of a script, or one that is no text,
+        or ``--dry`` was given.
+    """
+    from lab.core.errors import UsageError
+
+    for flag, value in given.items():
+        if value == "":
+            raise UsageError(
+                f"--{flag.replace('_', '-')} was given an empty value.",
+                code="usage.empty-value",
+                why="It may come from a variable that is not set.",
+                remedy="Give it a value, or leave the flag out.",
+            )
+        if isinstance(value, str) and any(0xD800 <= ord(each) <= 0xDFFF for each in value):
+            raise UsageError(
+                f"--{flag.replace('_', '-')} is not UTF-8 text.",
+                code="usage.not-text",
+                why=f"It was given as {value!r}.",
+                remedy="Give it in UTF-8.",
+            )
+    if call.dry:
+        raise UsageError(
+            "--dry is not of the lab.",
+            code="usage.dry",
+            why="It is Invoke's, and would not keep this task from doing its work.",
+            remedy="`--check`, after the task's name, says what would be done.",
+        )

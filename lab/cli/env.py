@@ -62,7 +62,7 @@ def verify(front: Front, objects: str = "") -> Outcome:
     """
     from lab.provision import environment
 
-    expected = whole_number("objects", objects, least=0)
+    expected = whole_number("--objects", objects, least=0)
     if expected is None:
         expected = front.config().config.population.count
     return environment.verify(_environment(front), expected)
@@ -76,7 +76,7 @@ def logs(front: Front, lines: str = "40") -> Outcome:
     """
     from lab.core.results import Outcome
 
-    text = _environment(front).log_tail(whole_number("lines", lines, least=1) or 40)
+    text = _environment(front).log_tail(whole_number("--lines", lines, least=1) or 40)
     return Outcome(
         text=text.rstrip("\n"),
         summary="" if text else "There is no server log yet.",
@@ -97,24 +97,27 @@ def reset(front: Front, because: str = "", yes: str = "") -> Outcome:
 
     Example: invoke env.reset --because "the catalog is corrupt after a full disk"
     """
-    from lab.core.results import Status
     from lab.provision import environment as provision
     from lab.session.notes import add_waiting_note
+    from lab.targets.base import Phase
 
     with front.lock():
         environment = _environment(front)
         if because.strip() and not yes and not front.check and sys.stdin.isatty():
-            print(
-                f"Type the state's name, {environment.state}, to destroy it: ",
-                end="",
-                file=sys.stderr,
-            )
-            yes = input().strip()
-        outcome = provision.reset(
+            yes = _typed(f"Type the state's name, {environment.state}, to destroy it: ")
+        if not front.check:
+            found = provision.confirm_reset(environment, because=because, confirmed=yes)
+            if found.phase is not Phase.ABSENT:
+                # Kept before the state is gone: whatever happens then, the reason is known.
+                add_waiting_note(
+                    front.workspace, f"The state {environment.state} was reset: {because.strip()}"
+                )
+        return provision.reset(
             environment, because=because, confirmed=yes, check=front.check, progress=front.progress
         )
-        if outcome.status is Status.CHANGED:
-            add_waiting_note(
-                front.workspace, f"The state {environment.state} was reset: {because.strip()}"
-            )
-    return outcome
+
+
+def _typed(question: str) -> str:
+    """Ask at the terminal; no answer is an empty one."""
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()

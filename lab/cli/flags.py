@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from lab.core.errors import UsageError
+
+# In one piece, or with its thousands set apart; eighteen digits fit into 64 bits.
+_WHOLE = r"-?[0-9]{1,18}|[0-9]{1,3}(?:[_,][0-9]{3}){1,5}"
 
 
 def whole_number(flag: str, text: str, *, least: int) -> int | None:
@@ -15,16 +20,13 @@ def whole_number(flag: str, text: str, *, least: int) -> int | None:
     """
     if not text:
         return None
-    try:
-        number = int(text.replace("_", "").replace(",", ""))
-    except ValueError:
-        number = least - 1
-    if number < least:
+    if not re.fullmatch(_WHOLE, text) or _number(text) < least:
         raise UsageError(
-            f"--{flag} takes a whole number of at least {least}, not {text!r}.",
+            f"{flag} takes a whole number of at least {least:,}, not {text!r}.",
             code="usage.number",
+            remedy="Give it in digits; thousands may be set apart, as in 100,000.",
         )
-    return number
+    return _number(text)
 
 
 def listed(flag: str, text: str) -> tuple[str, ...] | None:
@@ -39,5 +41,13 @@ def listed(flag: str, text: str) -> tuple[str, ...] | None:
         return None
     parts = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not parts:
-        raise UsageError(f"--{flag} names nothing.", code="usage.list")
+        raise UsageError(
+            f"{flag} names nothing: {text!r}.",
+            code="usage.list",
+            remedy="Give one name or several with commas between, or leave the flag out.",
+        )
     return parts
+
+
+def _number(text: str) -> int:
+    return int(text.replace("_", "").replace(",", ""))

@@ -81,7 +81,7 @@ def seed(
 
     config = front.config(
         {
-            "population.count": whole_number("count", count, least=0),
+            "population.count": whole_number("--count", count, least=0),
             "population.kind": kind or None,
             "population.schema": schema or None,
         }
@@ -113,20 +113,20 @@ def config(front: Front) -> Outcome:
     """
     import msgspec
 
-    from lab.cli.tables import table
     from lab.core.results import Outcome
+    from lab.core.tables import table
 
     origins = front.config().origins
     rows = [(each.key, msgspec.json.encode(each.value).decode(), each.source) for each in origins]
     return Outcome(
-        text=table(("setting", "value", "from"), rows),
+        text=table(rows, headers=("setting", "value", "from")),
         data={"file": str(front.workspace.config), "settings": origins},
     )
 
 
 @command("lab.doctor")
 def doctor(front: Front) -> Outcome:
-    """Say what is installed, what is missing and what that costs, and how noisy this host is.
+    """Say what is installed or missing, what that costs, and how noisy this host is.
 
     Example: invoke lab.doctor
     """

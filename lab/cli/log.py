@@ -17,13 +17,13 @@ def list_entries(front: Front) -> Outcome:
 
     Example: invoke log.list
     """
-    from lab.cli.tables import table
     from lab.core.results import Outcome
+    from lab.core.tables import table
     from lab.notebook.entries import entries
 
     found = entries(front.workspace.log)
     rows = [(str(each.number), each.date or "", each.title) for each in found]
-    text = table(("session", "date", "title"), rows) if rows else ""
+    text = table(rows, headers=("session", "date", "title")) if rows else ""
     return Outcome(
         text=text,
         summary="" if rows else f"There is no entry in {front.workspace.log} yet.",
@@ -41,7 +41,7 @@ def show(front: Front, number) -> Outcome:  # type: ignore[no-untyped-def]  # In
     from lab.core.results import Outcome
     from lab.notebook.entries import entry_text
 
-    wanted = whole_number("number", str(number), least=0)
+    wanted = whole_number("NUMBER", str(number), least=0)
     text = entry_text(front.workspace.log, wanted or 0)
     return Outcome(text=text.rstrip("\r\n"), data={"session": wanted, "text": text})
 
@@ -54,15 +54,19 @@ def verify(front: Front) -> Outcome:
     """
     from lab.core.results import Outcome, Status
     from lab.notebook.verify import verify_log
+    from lab.session.opening import open_session
 
-    report = verify_log(front.workspace)
-    text = "\n".join(str(problem) for problem in report.problems)
+    session = open_session(front.workspace)
+    report = verify_log(front.workspace, session.number if session else None)
+    text = "\n".join(str(each) for each in (*report.problems, *report.notes))
     good = not report.problems
+    counts = f"{report.verified} of {report.regions} derived regions in {report.entries} entries "
+    older = f", {report.older} cannot be made again" if report.older else ""
+    wrong = "" if good else f"; problems: {len(report.problems)}"
     return Outcome(
         status=Status.OK if good else Status.FAILED,
         text=text,
-        summary=f"{report.regions} derived regions in {report.entries} entries: "
-        + ("all figures agree with the evidence." if good else f"{len(report.problems)} differ."),
+        summary=f"{counts}agree with the evidence{older}{wrong}.",
         data=report,
         exit_code=0 if good else 4,
     )

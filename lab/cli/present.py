@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import textwrap
 import traceback
+from pathlib import Path
 from typing import Any
 
 from lab.core.errors import LabError
@@ -11,6 +14,7 @@ from lab.core.files import encode
 from lab.core.results import Outcome, Status, Step, recap
 
 SCHEMA_VERSION = 1
+_PROGRAMS = ("invoke", "inv", "ddl-lab")
 
 
 def envelope(
@@ -33,7 +37,7 @@ def envelope(
             "summary": shown.summary,
             "steps": shown.steps,
             "warnings": shown.warnings,
-            "hint": shown.hint,
+            "hint": _by_name(shown.hint),
             "data": shown.data,
             "error": None if error is None else _error_fields(task, error),
             "duration_ns": duration_ns,
@@ -53,8 +57,8 @@ def for_people(outcome: Outcome) -> str:
     if outcome.summary:
         parts += ["", outcome.summary] if parts else [outcome.summary]
     parts += [f"warning: {warning}" for warning in outcome.warnings]
-    if outcome.hint:
-        parts.append(f"next: {outcome.hint}")
+    if outcome.hint and outcome.failure is None:
+        parts.append(f"next: {_by_name(outcome.hint)}")
     return "\n".join(parts)
 
 
@@ -76,20 +80,33 @@ def error_for_people(task: str, error: BaseException, *, debug: bool) -> str:
 
 def _error_fields(task: str, error: BaseException) -> dict[str, Any]:
     if isinstance(error, LabError):
-        return {"code": error.code, "what": error.what, "why": error.why, "next": error.remedy}
+        remedy = _by_name(error.remedy)
+        return {"code": error.code, "what": error.what, "why": error.why, "next": remedy}
     if isinstance(error, KeyboardInterrupt):
         return {
             "code": "interrupted",
             "what": f"Interrupted{f' by {error}' if str(error) else ''}.",
             "why": "",
-            "next": f"Everything recorded so far is kept; `invoke {task}` goes on from there.",
+            "next": "Everything recorded so far is kept. Run the same command again "
+            f"(`{_program()} {task}`): it goes on from there.",
         }
     return {
         "code": "unexpected",
         "what": f"{type(error).__name__}: {error}",
         "why": "This is a fault of the lab itself.",
-        "next": f"Run `invoke {task} --debug` for the traceback, and report it.",
+        "next": f"Run `{_program()} {task} --debug` for the traceback, and report it.",
     }
+
+
+def _program() -> str:
+    """Return the name of the program that was called: ``invoke`` or ``ddl-lab``."""
+    name = Path(sys.argv[0]).name
+    return name if name in _PROGRAMS else _PROGRAMS[0]
+
+
+def _by_name(text: str) -> str:
+    """Return advice with the commands in it as they can be called from here."""
+    return re.sub(r"\binvoke (?=[a-z]+\.[a-z]+)", f"{_program()} ", text)
 
 
 def _step_line(step: Step, width: int) -> str:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import sys
 
-from invoke.exceptions import ParseError
-from invoke.program import Program
-
-import lab
-
-
-class LabProgram(Program):
-    """Invoke's program with the lab's tasks and its exit code for a command line that is wrong."""
-
-    def parse_tasks(self) -> None:
-        """Parse the tasks' arguments; a wrong command line exits with 2."""
-        try:
-            super().parse_tasks()
-        except ParseError as error:
-            print(f"error: {error}\n  next: `ddl-lab --list` shows the tasks.", file=sys.stderr)
-            sys.exit(2)
+from lab.cli.signals import end_quietly
+from lab.cli.streams import ensure_streams, output_lost, settle_streams
 
 
 def main() -> None:
     """Run ``ddl-lab``."""
+    end_quietly()
+    ensure_streams()
+    # Only now, so that Ctrl-C while these are loaded shows no traceback either.
+    import lab
+    from lab.cli.front import LabProgram
     from lab.cli.namespace import namespace
 
-    LabProgram(version=lab.__version__, namespace=namespace, name="ddl-lab", binary="ddl-lab").run()
+    program = LabProgram(
+        version=lab.__version__, namespace=namespace, name="ddl-lab", binary="ddl-lab"
+    )
+    try:
+        program.run()
+    except BrokenPipeError:
+        pass  # whoever read the list of tasks has seen enough
+    except OSError as error:
+        lost = output_lost(error)
+        print(f"error: {lost} {lost.why}", file=sys.stderr)
+        sys.exit(lost.exit_code)
+    finally:
+        settle_streams()

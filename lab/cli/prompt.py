@@ -18,14 +18,14 @@ def list_items(front: Front) -> Outcome:
 
     Example: invoke prompt.list
     """
-    from lab.cli.tables import table
     from lab.core.results import Outcome
+    from lab.core.tables import table
     from lab.notebook.prompt import read_items
 
     items = read_items(front.workspace)
     rows = [(each.id, each.text.splitlines()[0]) for each in items]
     return Outcome(
-        text=table(("item", "next step"), rows) if rows else "",
+        text=table(rows, headers=("item", "next step")) if rows else "",
         summary="" if rows else "No next step is open.",
         data={"prompt": str(front.workspace.prompt), "items": items},
         hint="" if rows else "`invoke prompt.add --text TEXT` adds one",

@@ -47,9 +47,9 @@ def measure(
     from lab.session.opening import MeasureOptions
 
     options = MeasureOptions(
-        statements=listed("statements", statements),
-        samples=whole_number("samples", samples, least=1),
-        objects=whole_number("objects", objects, least=0),
+        statements=listed("--statements", statements),
+        samples=whole_number("--samples", samples, least=1),
+        objects=whole_number("--objects", objects, least=0),
     )
     with front.lock():
         return protocol.measure(_context(front), goal=goal, options=options, check=front.check)
@@ -67,7 +67,7 @@ def start(front: Front, goal: str = "", objects: str = "") -> Outcome:
     """
     from lab.session import protocol
 
-    expected = whole_number("objects", objects, least=0)
+    expected = whole_number("--objects", objects, least=0)
     with front.lock():
         return protocol.start(_context(front), goal=goal, objects=expected, check=front.check)
 
@@ -80,6 +80,7 @@ def start(front: Front, goal: str = "", objects: str = "") -> Outcome:
         "next": "A next step, for the entry and the prompt.",
         "file": "Read the note from this file; - is standard input.",
     },
+    changes=True,
 )
 def note(
     front: Front, text: str = "", finding: str = "", next: str = "", file: str = ""
@@ -88,25 +89,26 @@ def note(
 
     Example: invoke session.note --finding "The cost is in pg_depend." --next "Try an index."
     """
-    from lab.core.errors import UsageError
     from lab.core.results import Outcome, Status, Step
-    from lab.session.notes import add_note
+    from lab.session.notes import add_notes, require_text
     from lab.session.opening import require_session
 
-    session = require_session(front.workspace)
+    require_session(front.workspace)
     given = [("note", text), ("note", _read(file)), ("finding", finding), ("next", next)]
-    kept = [add_note(session, kind, each) for kind, each in given if each]
-    if not kept:
-        raise UsageError(
-            "There is nothing to keep.",
-            code="session.empty-note",
-            remedy="Give --text, --finding, --next or --file.",
-        )
+    wanted = [(kind, each) for kind, each in given if each]
+    require_text(wanted)
+    status = Status.WOULD_CHANGE if front.check else Status.CHANGED
     steps = tuple(
-        Step(name=each.kind, status=Status.CHANGED, why=each.text.splitlines()[0]) for each in kept
+        Step(name=kind, status=status, why=each.strip().splitlines()[0]) for kind, each in wanted
     )
+    if front.check:
+        return Outcome(status=status, steps=steps)
+    kept = add_notes(front.workspace, wanted)
     return Outcome(
-        status=Status.CHANGED, steps=steps, data={"session": session.number, "notes": kept}
+        status=status,
+        steps=steps,
+        summary="" if kept.session else "The entry is being written: kept for the next session.",
+        data={"session": kept.session.number if kept.session else None, "notes": kept.notes},
     )
 
 
@@ -151,7 +153,7 @@ def status(front: Front) -> Outcome:
 
 @command("session.brief")
 def brief(front: Front) -> Outcome:
-    """Say all that the next step needs: status, open steps, last verdicts, environment.
+    """Say where things stand: open session, environment, last findings, next steps.
 
     Example: invoke session.brief --json
     """
@@ -168,11 +170,20 @@ def _read(file: str) -> str:
     if not file:
         return ""
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"The note cannot be read from {file}.", code="session.unreadable-note", why=str(error)
+            f"The note cannot be read from {file}.",
+            code="session.unreadable-note",
+            why=f"{error}.",
+            remedy="Name a file of UTF-8 text, or - for standard input.",
         ) from error
     if not text.strip():
-        raise UsageError("The note is empty.", code="session.empty-note", why=f"Read from {file}.")
+        raise UsageError(
+            "The note is empty.",
+            code="session.empty-note",
+            why=f"Read from {'standard input' if file == '-' else file}.",
+            remedy="Give it as text, with --file PATH, or on standard input with --file -.",
+        )
     return text

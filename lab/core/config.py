@@ -5,18 +5,18 @@ Order of precedence: flag, environment (``LAB_SECTION_KEY``), ``lab.toml``, defa
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_type_hints
 
 import msgspec
 
 from lab.core.errors import UsageError
 from lab.core.files import explain
+from lab.core.nearest import nearest
 
 PREFIX = "LAB_"
 # Variables of the lab that are not configuration: the crash tests' kill point and the tests' own.
@@ -132,12 +132,12 @@ def load_config(
         key = _key_of_variable(name)
         _put(merged, key, _from_text(key, raw))
         sources[key] = f"environment {name}"
-        _decode(merged, lambda _, name=name: f"environment variable {name}")
+        _decode(merged, _always(f"environment variable {name}"))
     for key, value in (flags or {}).items():
         if value is not None:
             _put(merged, key, value)
             sources[key] = f"flag --{key.rpartition('.')[2].replace('_', '-')}"
-            _decode(merged, lambda _, key=key: sources[key])
+            _decode(merged, _always(sources[key]))
 
     config = msgspec.convert(merged, Config)
     origins = tuple(
@@ -149,7 +149,7 @@ def load_config(
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError as error:
@@ -167,41 +167,124 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
+        line = re.search(r"\(at line ([0-9]+)", str(error))
         raise UsageError(
-            f"{path} is not valid TOML.",
+            f"{path}:{line[1] if line else len(text.splitlines())} is not valid TOML.",
             code="config.syntax",
-            why=str(error),
-            remedy="Correct the line that is named; `lab.config` shows all known settings.",
+            why=f"{error}.",
+            remedy="Correct that line, then run the command again.",
         ) from error
 
 
-def _decode(values: dict[str, Any], place: Any) -> None:
+def _decode(values: dict[str, Any], place: Callable[[str], str]) -> None:
     try:
         msgspec.convert(values, Config)
     except msgspec.ValidationError as error:
-        _refuse(str(error), place)
+        _refuse(str(error), values, place)
 
 
-def _refuse(message: str, place: Any) -> NoReturn:
+def _refuse(message: str, values: dict[str, Any], place: Callable[[str], str]) -> NoReturn:
     found = re.search(r" - at `\$\.?(.*?)`$", message)
-    parent = re.sub(r"\[.*?\]", "", found[1]) if found else ""
+    at = found[1] if found else ""
+    parent = re.sub(r"\[.*?\]", "", at)
     unknown = re.match(r"Object contains unknown field `(.*?)`", message)
     if unknown:
         key = f"{parent}.{unknown[1]}".lstrip(".")
-        near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
+        near = _nearest(key)
         raise UsageError(
             f"{place(key)}: unknown setting `{key}`.",
             code="config.unknown-key",
             why="Settings that nothing reads would be silently without effect.",
-            remedy=f"Did you mean `{near[0]}`?" if near else "`lab.config` lists the known ones.",
+            remedy=f"Did you mean `{near}`?" if near else f"Known: {', '.join(_beside(key))}.",
         )
-    reason = message[: found.start()] if found else message
+    key, value = _culprit(parent, values)
+    expected = message[: found.start()] if found else message
     raise UsageError(
-        f"{place(parent)}: `{parent}` has a value that does not fit.",
+        f"{place(key)}: `{key}` cannot be {_shown(value)}.",
         code="config.wrong-value",
-        why=f"{reason}.",
-        remedy="`lab.config` shows each setting with its default.",
+        why=_in_words(parent, expected),
+        remedy=f"Correct it, or leave it out{_default(parent)}.",
     )
+
+
+def _always(place: str) -> Callable[[str], str]:
+    return lambda _key: place
+
+
+def _nearest(key: str) -> str:
+    """Return the known setting or section whose own name is nearest to that of ``key``, or ""."""
+    for candidates in (_beside(key), known_keys()):
+        names = {each.rpartition(".")[2]: each for each in candidates}
+        near = nearest(key.rpartition(".")[2], names)
+        if near:
+            return names[near]
+    return ""
+
+
+def _beside(key: str) -> list[str]:
+    """Return the settings and sections that may stand where ``key`` stands."""
+    section = key.rpartition(".")[0]
+    return [each for each in known_keys() if each.rpartition(".")[0] == section]
+
+
+def _default(key: str) -> str:
+    """Return what holds where ``key`` is left out, as the end of a sentence; empty if nothing."""
+    value = dict(_leaves(msgspec.to_builtins(Config()))).get(key)
+    return f": the default is {_shown(value)}" if value not in (None, {}) else ""
+
+
+def _culprit(key: str, values: dict[str, Any]) -> tuple[str, Any]:
+    """Return the setting ``key``, or that of its own names whose value is wrong, and the value."""
+    value: Any = values
+    for part in key.split("."):
+        value = value[part]
+    if key in _MAPPINGS and isinstance(value, dict):
+        wrong = [name for name, each in value.items() if not isinstance(each, str)]
+        return f"{key}.{wrong[0]}", value[wrong[0]]
+    return key, value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a table"
+    return (
+        msgspec.json.encode(value).decode()
+        if isinstance(value, str | int | list | tuple)
+        else str(value)
+    )
+
+
+def _in_words(key: str, expected: str) -> str:
+    """Say what a setting takes, in the words of TOML."""
+    choices = re.match(r"Invalid enum value", expected)
+    if choices:
+        return f"It is one of {', '.join(_choices(key))}."
+    if "matching regex" in expected:
+        return (
+            "It is a name of at most 63 lower-case letters, digits and underscores, no digit first."
+        )
+    for term, word in _TERMS.items():
+        expected = expected.replace(f"`{term}`", word)
+    return f"{expected}."
+
+
+_TERMS = {
+    "object": "a table",
+    "array": "a list",
+    "str": "text in quotes",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "nothing",
+}
+
+
+def _choices(key: str) -> tuple[str, ...]:
+    """Return what the setting ``key`` may be, for one that is a choice among texts."""
+    kind: Any = Config
+    for part in key.split("."):
+        kind = get_type_hints(kind, include_extras=True)[part]
+    return get_args(kind)
 
 
 def known_keys() -> list[str]:
@@ -248,12 +331,12 @@ def _key_of_variable(name: str) -> str:
     keys = {key.replace(".", "_"): key for key in known_keys() if key not in _SECTIONS | _MAPPINGS}
     if wanted in keys:
         return keys[wanted]
-    near = difflib.get_close_matches(wanted, keys, n=1, cutoff=0.5)
+    near = nearest(wanted, keys)
     raise UsageError(
         f"Environment variable {name} names no setting.",
         code="config.unknown-key",
         why="Variables that begin with LAB_ are settings of the lab.",
-        remedy=f"Did you mean {PREFIX}{near[0].upper()}?" if near else "Unset it.",
+        remedy=f"Did you mean {PREFIX}{near.upper()}?" if near else "Unset it.",
     )
 
 
@@ -262,9 +345,10 @@ def _from_text(key: str, raw: str) -> Any:
     if key == "measure.statements":
         return [part.strip() for part in raw.split(",") if part.strip()]
     try:
-        return tomllib.loads(f"value = {raw}")["value"]
+        read = tomllib.loads(f"value = {raw}")
     except tomllib.TOMLDecodeError:
         return raw
+    return read["value"] if len(read) == 1 else raw
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:

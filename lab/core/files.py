@@ -17,6 +17,8 @@ from lab.core.errors import LabError, PreconditionError
 
 T = TypeVar("T")
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextlib.contextmanager
 def explained(path: Path, doing: str) -> Iterator[None]:
@@ -36,13 +38,8 @@ def explained(path: Path, doing: str) -> Iterator[None]:
 
 def explain(error: OSError, path: Path, doing: str) -> LabError:
     """Return the lab's error that stands for ``error`` while ``doing`` something to ``path``."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return PreconditionError(
-            f"No space left while {doing} {path}.",
-            code="disk.full",
-            why=f"The file system of {path.parent} is full.",
-            remedy="Free space there and run the same command again; nothing recorded was lost.",
-        )
+    if error.errno in _NO_SPACE:
+        return _full(f"{doing} {path}", path.parent)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return PreconditionError(
             f"No permission while {doing} {path}.",
@@ -55,6 +52,25 @@ def explain(error: OSError, path: Path, doing: str) -> LabError:
         code="file.unusable",
         why=str(error),
         remedy="Look at the path named above, then run the same command again.",
+    )
+
+
+def explain_full_disk(said: str, directory: Path, doing: str) -> PreconditionError | None:
+    """Return the error for a program that failed in ``directory`` for want of space.
+
+    None where what it ``said`` names another cause.
+    """
+    if any(os.strerror(number) in said for number in _NO_SPACE):
+        return _full(doing, directory)
+    return None
+
+
+def _full(doing: str, directory: Path) -> PreconditionError:
+    return PreconditionError(
+        f"No space left while {doing}.",
+        code="disk.full",
+        why=f"The file system of {directory} is full.",
+        remedy="Free space there and run the same command again; nothing recorded was lost.",
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from lab.core.errors import BusyError
+from lab.core.errors import BusyError, PreconditionError
 from lab.core.files import explained, read_struct, write_struct
 
 
@@ -44,12 +44,19 @@ def exclusive(path: Path, task: str, *, wait_s: float = 0.0) -> Iterator[None]:
         except Timeout as error:
             raise _busy(path) from error
     try:
-        holder = Holder(os.getpid(), task, datetime.now(UTC).isoformat(timespec="seconds"))
-        write_struct(_holder_path(path), holder)
+        _sign(path, task)
         yield
     finally:
         _holder_path(path).unlink(missing_ok=True)
         lock.release()
+
+
+def _sign(path: Path, task: str) -> None:
+    """Write down who holds the lock; a full disk must not keep anybody from stopping a server."""
+    _holder_path(path).unlink(missing_ok=True)
+    holder = Holder(os.getpid(), task, datetime.now(UTC).isoformat(timespec="seconds"))
+    with contextlib.suppress(PreconditionError):
+        write_struct(_holder_path(path), holder)
 
 
 def current_holder(path: Path) -> Holder | None:

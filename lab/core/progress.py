@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO, cast
 
 PLAIN_INTERVAL_S = 3.0
 QUIET_S = 2.0
@@ -48,6 +48,25 @@ class SilentProgress:
         yield _SilentStage()
 
 
+class _Forgiving:
+    """A stream whose reader may go away: no work ends because nobody watches it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class _PlainStage:
     def __init__(self, stream: TextIO, title: str, total: int, unit: str) -> None:
         self._stream = stream
@@ -77,7 +96,7 @@ class _PlainStage:
 class PlainProgress:
     """A plain line every few seconds, for a pipe or a log file."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def say(self, text: str) -> None:
@@ -93,10 +112,10 @@ class PlainProgress:
 class RichProgress:
     """A bar with rate and time left, for a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
 
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(file=stream, highlight=False)
 
     def say(self, text: str) -> None:
         """Print one line, dimmed."""
@@ -126,8 +145,6 @@ class _RichStage:
         self._task = task
 
     def advance(self, count: int = 1) -> None:
-        from typing import cast
-
         from rich.progress import Progress as Bar
         from rich.progress import TaskID
 
@@ -138,11 +155,10 @@ class _RichStage:
             bar.update(task, rate=f"{speed:,.0f}/s")
 
 
-def choose_progress(*, quiet: bool = False, stream: TextIO = sys.stderr) -> Progress:
+def choose_progress() -> Progress:
     """Return the progress that fits where standard error goes."""
-    if quiet:
-        return SilentProgress()
-    return RichProgress() if stream.isatty() else PlainProgress(stream)
+    stream = cast(TextIO, _Forgiving(sys.stderr))
+    return RichProgress(stream) if stream.isatty() else PlainProgress(stream)
 
 
 def _duration(seconds: float) -> str:

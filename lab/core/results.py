@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from lab.core.errors import LabError
+
 
 class Status(StrEnum):
     """How a step or a task ended. ``changed`` is said only after a second look."""
@@ -50,7 +52,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     ``text`` is for people and goes to standard output; ``data`` is for programs and goes into the
     ``--json`` envelope; ``hint`` names the next useful command; ``exit_code`` is other than zero
-    where the task did its work and found something wrong (a check that failed).
+    where the task did its work and found something wrong (a check that failed). ``failure`` is the
+    error that ended a task whose steps are worth showing all the same.
     """
 
     summary: str = ""
@@ -61,6 +64,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     hint: str = ""
     exit_code: int = 0
+    failure: LabError | None = None
 
 
 def gravest(steps: Iterable[Step]) -> Status:

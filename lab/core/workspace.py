@@ -38,6 +38,11 @@ class Workspace(msgspec.Struct, frozen=True):
         return self.root / "ddl-perf-prompt.md"
 
     @property
+    def readme(self) -> Path:
+        """What the default workspace comes with."""
+        return self.root / "README.md"
+
+    @property
     def evidence(self) -> Path:
         """The folder with one folder a session."""
         return self.root / "ddl-perf-evidence"

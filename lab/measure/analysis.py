@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from lab.measure.cells import asked_and_drops, cell_samples
 from lab.measure.comparison import compare
@@ -18,16 +18,6 @@ from lab.measure.record import Block, Run
 from lab.metrics.attribute import attribute, total
 from lab.metrics.reading import Delta, difference
 from lab.metrics.tree import CostSheet
-from lab.stats.summary import Comparison, Verdict
-
-_MOVED: tuple[Verdict, ...] = (Verdict.REGRESSED, Verdict.IMPROVED)
-_GRAVITY = (
-    *_MOVED,
-    Verdict.INVALID,
-    Verdict.INCONCLUSIVE,
-    Verdict.SMALL_CHANGE,
-    Verdict.NO_MEASURABLE_CHANGE,
-)
 
 
 def analyse(run: Run, earlier: tuple[int, Run] | None) -> Analysis:
@@ -51,9 +41,9 @@ def analyse(run: Run, earlier: tuple[int, Run] | None) -> Analysis:
         cells=cells,
         costs=costs,
         comparison=comparison,
+        void=run.void,
         warnings=(
             *_run_warnings(run),
-            *_cell_warnings(cells),
             *noise_warnings(run),
             *_comparison_warnings(comparison),
         ),
@@ -67,7 +57,7 @@ def _cell(run: Run, statement: str) -> CellFinding:
     return CellFinding(
         statement=statement,
         objects=samples.objects,
-        summary=None if samples.void else summarize(samples.durations),
+        summary=summarize(samples.durations) if samples.blocks else None,
         excluded=samples.excluded,
         reasons=samples.reasons,
         void=samples.void,
@@ -121,30 +111,6 @@ def _run_warnings(run: Run) -> Iterator[str]:
             yield f"block {block.index} ({block.purpose}) is void: {block.void}"
 
 
-def _cell_warnings(cells: Sequence[CellFinding]) -> Iterator[str]:
-    for cell in cells:
-        if cell.summary is None:
-            continue
-        drift = cell.summary.drift
-        if drift is not None:
-            yield (
-                f"latencies of {cell.statement} drifted by {drift.total:+.0%} from the first "
-                f"sample to the last (Mann–Kendall p = {drift.p:.2g})"
-            )
-    split = [cell for cell in cells if cell.summary and len(cell.summary.modes_ns) > 1]
-    if split:
-        yield (
-            "latencies with more than one mode, which the median hides: "
-            f"{'; '.join(_modes(cell) for cell in split)}"
-        )
-
-
-def _modes(cell: CellFinding) -> str:
-    assert cell.summary is not None
-    modes = [f"{mode / 1e6:.3g}" for mode in cell.summary.modes_ns]
-    return f"{cell.statement} at {', '.join(modes[:-1])} and {modes[-1]} ms"
-
-
 def _comparison_warnings(comparison: ComparisonFinding | None) -> Iterator[str]:
     if comparison is None:
         return
@@ -155,63 +121,6 @@ def _comparison_warnings(comparison: ComparisonFinding | None) -> Iterator[str]:
         )
     if comparison.noisy:
         yield (
-            f"no change is claimed since session {comparison.session}, because the host disturbed "
+            f"no verdict is drawn against session {comparison.session}, because the host disturbed "
             f"{' and '.join(comparison.noisy)}"
         )
-
-
-def headline(analysis: Analysis) -> str:
-    """Return one line on the first cell and the gravest verdict, without a full stop."""
-    if not analysis.cells:
-        return "nothing was measured"
-    parts = [_figure(analysis.cells[0])]
-    comparison = analysis.comparison
-    if comparison is not None and comparison.cells:
-        where = ", on the same boot" if comparison.same_boot else ""
-        where += ", on a noisy host" if comparison.noisy else ""
-        parts.append(f"{_verdict(comparison.cells)}{where}")
-    elif comparison is not None and comparison.differences:
-        fields = [difference.field for difference in comparison.differences]
-        unlike = f"{fields[0]} differs"
-        if len(fields) > 1:
-            unlike = f"{fields[0]} and {len(fields) - 1} more differ"
-        parts.append(f"not compared with session {comparison.session}: {unlike}")
-    return "; ".join(parts)
-
-
-def _figure(cell: CellFinding) -> str:
-    at = f"at {cell.objects:,} objects"
-    if cell.summary is None:
-        return f"{cell.statement} void {at}: {cell.void}"
-    found = cell.summary
-    interval = f"n={found.n}"
-    if found.low_ns is not None and found.high_ns is not None:
-        interval = f"95% {_ms(found.low_ns)}–{_ms(found.high_ns)}, {interval}"
-    return f"{cell.statement} {_ms(found.median_ns)} ms ({interval}) {at}"
-
-
-def _ms(ns: float) -> str:
-    ms = ns / 1e6
-    return f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}"
-
-
-def _verdict(cells: dict[str, Comparison]) -> str:
-    """Name what improved or regressed; where nothing did, the gravest verdict."""
-    groups: dict[Verdict, list[str]] = {}
-    for statement, found in cells.items():
-        groups.setdefault(found.verdict, []).append(statement)
-    moved = [verdict for verdict in _MOVED if verdict in groups]
-    shown = moved or [min(groups, key=_GRAVITY.index)]
-    return ", ".join(_group(verdict, groups[verdict], cells) for verdict in shown)
-
-
-def _group(verdict: Verdict, named: Sequence[str], cells: dict[str, Comparison]) -> str:
-    everything = len(named) == len(cells)
-    more = f" and {len(named) - 1} more" if len(named) > 1 else ""
-    text = verdict.value if everything else f"{named[0]}{more} {verdict.value}"
-    if verdict not in (*_MOVED, Verdict.SMALL_CHANGE):
-        return text
-    first = cells[named[0]]
-    whose = f"{named[0]} " if everything and more else ""
-    provisional = ", provisional" if first.provisional else ""
-    return f"{text} ({whose}{first.ratio:.2f}×{provisional})"

@@ -4,41 +4,49 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 
 import msgspec
 
-from lab.measure.record import Block, Run, durations
+from lab.measure.record import Block, Run, counted_in
 
 MOST_EXCLUDED = 0.05
 """The share of samples that may be left out before the cell is void."""
 
 
 class CellSamples(msgspec.Struct, frozen=True, kw_only=True):
-    """The samples of one cell. ``durations`` are in ns and in order.
+    """The samples of one cell that count: ``blocks`` are in ns, each in order, none empty.
 
     ``excluded`` counts the samples left out by recorded cause (warm-ups are no samples in this
     sense), ``reasons`` names the causes. ``void`` says why the cell does not count.
     """
 
-    durations: tuple[int, ...]
+    blocks: tuple[tuple[int, ...], ...]
     objects: int
     excluded: int
     reasons: tuple[str, ...]
     void: str
 
+    @property
+    def durations(self) -> tuple[int, ...]:
+        """The latencies of all blocks, in ns and in order."""
+        return tuple(chain.from_iterable(self.blocks))
+
 
 def asked_and_drops(run: Run) -> tuple[str, ...]:
     """Return the kinds of statement of ``run``: as asked for, each create followed by its drop.
 
-    What else was executed comes last.
+    The run's cycles say which drop belongs to a create. What else was executed comes last.
     """
     executed = dict.fromkeys(statement for block in run.blocks for statement in _statements(block))
     ordered: dict[str, None] = {}
     for statement in run.plan.statements:
         ordered[statement] = None
-        what = statement.removeprefix("create-")
-        if what != statement and f"drop-{what}" in executed:
-            ordered[f"drop-{what}"] = None
+        for cycle in run.workload.cycles:
+            kinds = cycle.statements
+            if statement in kinds:
+                after = kinds[kinds.index(statement) + 1 :]
+                ordered |= dict.fromkeys(kind for kind in after if kind in executed)
     return tuple(ordered | executed)
 
 
@@ -52,33 +60,40 @@ def cell_samples(run: Run, statement: str) -> CellSamples:
     """Return what counts of ``statement`` in ``run``, and what was left out, and why.
 
     Blocks count or not by themselves: where the server was lost late in a run, which is void then,
-    what was measured before stays.
+    what was measured before stays, and the block that it was lost in voids no cell.
     """
-    kept = tuple(durations(run, statement))
     blocks = [
         block
         for block in run.blocks
         if block.purpose == "latency"
         and any(sample.statement == statement for sample in block.samples)
     ]
-    reasons: Counter[str] = Counter()
+    kept = tuple(tuple(found) for block in blocks if (found := counted_in(block, statement)))
+    void_blocks, errors = _reasons(blocks, statement)
+    counts = tuple(dict.fromkeys(block.objects_before.total for block in blocks if not block.void))
+    reasons = void_blocks + errors
+    return CellSamples(
+        blocks=kept,
+        objects=counts[0] if counts else _objects(run, blocks),
+        excluded=reasons.total(),
+        reasons=tuple(f"{count} × {reason}" for reason, count in reasons.items()),
+        void=_void(sum(map(len, kept)), errors if run.void else reasons, counts),
+    )
+
+
+def _reasons(blocks: list[Block], statement: str) -> tuple[Counter[str], Counter[str]]:
+    """Return why samples of ``statement`` are left out, with counts: void blocks, and errors."""
+    void: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
     for block in blocks:
         for sample in block.samples:
             if sample.statement != statement or sample.warmup:
                 continue
             if block.void:
-                reasons[f"block {block.index} is void: {block.void}"] += 1
+                void[f"block {block.index} is void: {block.void}"] += 1
             elif sample.error:
-                reasons[sample.error] += 1
-    counts = tuple(dict.fromkeys(block.objects_before.total for block in blocks if not block.void))
-    excluded = reasons.total()
-    return CellSamples(
-        durations=kept,
-        objects=counts[0] if counts else _objects(run, blocks),
-        excluded=excluded,
-        reasons=tuple(f"{count} × {reason}" for reason, count in reasons.items()),
-        void=_void(len(kept), excluded, counts),
-    )
+                errors[sample.error] += 1
+    return void, errors
 
 
 def _objects(run: Run, blocks: list[Block]) -> int:
@@ -86,8 +101,9 @@ def _objects(run: Run, blocks: list[Block]) -> int:
     return found[0].objects_before.total if found else 0
 
 
-def _void(kept: int, excluded: int, counts: tuple[int, ...]) -> str:
-    if not kept + excluded:
+def _void(kept: int, reasons: Counter[str], counts: tuple[int, ...]) -> str:
+    excluded = reasons.total()
+    if not kept and not excluded:
         return "no samples"
     share = excluded / (kept + excluded)
     if share > MOST_EXCLUDED:

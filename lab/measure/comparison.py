@@ -9,17 +9,29 @@ import msgspec
 from lab.measure.cells import asked_and_drops, cell_samples
 from lab.measure.findings import ComparisonFinding, Difference
 from lab.measure.noise import was_noisy
-from lab.measure.record import Passport, Run
+from lab.measure.passport import UNKNOWN
+from lab.measure.record import Run, sql_of
 from lab.stats.summary import Comparison, Verdict
 
+NOISY = "noisy host"
+"""The reason of a verdict that a disturbed run prevents."""
 
-def differences(before: Passport, after: Passport) -> tuple[Difference, ...]:
-    """Return the fields that must be alike and are not, in alphabetical order."""
-    fields = sorted(before.alike.keys() | after.alike.keys())
+
+def differences(before: Run, after: Run) -> tuple[Difference, ...]:
+    """Return what must be alike in two runs and is not, in alphabetical order.
+
+    The fields of their passports, of which one that is unknown is like no other; and the SQL of
+    their fixtures, which all statements work on.
+    """
+    sides = [
+        {**run.passport.alike, "workload.fixtures": "; ".join(run.workload.setup)}
+        for run in (before, after)
+    ]
+    pairs = ((field, *(side.get(field, "") for side in sides)) for field in sides[0] | sides[1])
     return tuple(
-        Difference(field, before.alike.get(field, ""), after.alike.get(field, ""))
-        for field in fields
-        if before.alike.get(field) != after.alike.get(field)
+        Difference(field, one, other)
+        for field, one, other in sorted(pairs)
+        if one != other or one == UNKNOWN
     )
 
 
@@ -27,18 +39,19 @@ def find_comparable(run: Run, earlier: Iterable[tuple[int, Run]]) -> tuple[int, 
     """Return the session and run that ``run`` is to be compared with; None where there is none.
 
     ``earlier`` comes newest first, and is read only as far as needed. The newest run wins that is
-    not void, has a like passport, and measured a statement that ``run`` measured, too. Where there
-    is none, the newest valid run of the same target that has an unlike passport is returned: what
-    it differs in can then be named.
+    not void, has a like passport, and measured a statement that ``run`` measured, too, with the
+    same SQL. Where there is none, the newest valid run of the same target that has an unlike
+    passport, or other SQL for a statement, is returned: what it differs in can then be named.
     """
     fallback: tuple[int, Run] | None = None
     for session, candidate in earlier:
         if candidate.id == run.id or candidate.void or candidate.target != run.target:
             continue
-        if differences(candidate.passport, run.passport):
-            fallback = fallback or (session, candidate)
-        elif _common(candidate, run):
+        unlike = bool(differences(candidate, run))
+        if not unlike and _comparable(candidate, run):
             return session, candidate
+        if unlike or _reworded(candidate, run):
+            fallback = fallback or (session, candidate)
     return fallback
 
 
@@ -47,25 +60,21 @@ def compare(run: Run, earlier: tuple[int, Run]) -> ComparisonFinding:
 
     Where the passports differ, nothing is compared and the fields are named. Verdicts are
     provisional: a run is taken within one boot of the server, and the boot is what replicates. A
-    cell that is void on either side is left out. Where the host disturbed a run, no change is
-    claimed: it would be the host's.
+    cell that is void on either side, or whose SQL differs, is left out. Where the host disturbed a
+    run, nothing is claimed: neither a change, which would be the host's, nor that there is none.
     """
     from lab.stats.compare import compare_family
     from lab.targets.registry import target
 
     session, before = earlier
-    unlike = differences(before.passport, run.passport)
+    unlike = differences(before, run)
     if unlike:
         return ComparisonFinding(session=session, run=before.id, differences=unlike)
-    pairs = {
-        statement: (
-            cell_samples(before, statement).durations,
-            cell_samples(run, statement).durations,
-        )
-        for statement in _common(before, run)
-    }
     cells = compare_family(
-        pairs,
+        {
+            statement: (cell_samples(before, statement).blocks, cell_samples(run, statement).blocks)
+            for statement in _comparable(before, run)
+        },
         boots=(len(_boots(before)), len(_boots(run))),
         least_ns=target(run.target).least_change_ns,
     )
@@ -77,14 +86,29 @@ def compare(run: Run, earlier: tuple[int, Run]) -> ComparisonFinding:
         cells={name: _unclaimed(cell) for name, cell in cells.items()} if noisy else cells,
         same_boot=bool(_boots(before) & _boots(run)),
         noisy=noisy,
+        reworded=_reworded(before, run),
     )
 
 
 def _unclaimed(cell: Comparison) -> Comparison:
-    """Return ``cell`` without a claim that something changed; its figures stay."""
-    if cell.verdict is Verdict.NO_MEASURABLE_CHANGE:
-        return cell
-    return msgspec.structs.replace(cell, verdict=Verdict.INCONCLUSIVE)
+    """Return ``cell`` without a claim about change; its figures stay."""
+    return msgspec.structs.replace(
+        cell, verdict=Verdict.INCONCLUSIVE, reasons=(*cell.reasons, NOISY)
+    )
+
+
+def _comparable(before: Run, after: Run) -> tuple[str, ...]:
+    """Return the statements of both runs whose cells are valid and whose SQL is the same."""
+    return tuple(each for each in _common(before, after) if _same_sql(each, before, after))
+
+
+def _reworded(before: Run, after: Run) -> tuple[str, ...]:
+    """Return the statements of both runs whose cells are valid and whose SQL differs."""
+    return tuple(each for each in _common(before, after) if not _same_sql(each, before, after))
+
+
+def _same_sql(statement: str, before: Run, after: Run) -> bool:
+    return sql_of(before, statement) == sql_of(after, statement)
 
 
 def _common(before: Run, after: Run) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ class CellFinding(msgspec.Struct, frozen=True, kw_only=True):
     """One cell of a run.
 
     ``objects`` is the exact object count while it was measured. ``excluded`` counts samples left
-    out by recorded cause, ``reasons`` names the causes. ``summary`` is None where the cell is
-    ``void`` (which says why) or has no sample.
+    out by recorded cause, ``reasons`` names the causes. ``summary`` is None where no sample counts.
+    ``void`` says why the cell does not count: its figures are shown, and compared with nothing.
     """
 
     statement: str
@@ -63,8 +63,9 @@ class ComparisonFinding(msgspec.Struct, frozen=True, kw_only=True):
 
     ``cells`` is empty, and ``differences`` is not, where their passports differ. ``same_boot`` says
     that both were taken on one boot of the server, which is then compared with itself later.
-    ``noisy`` names the runs whose host disturbed them (``the earlier run``, ``this run``): what
-    moved is called inconclusive then, whatever its interval.
+    ``noisy`` names the runs whose host disturbed them (``the earlier run``, ``this run``): all is
+    called inconclusive then, whatever its interval. ``reworded`` names the statements that both
+    measured with unlike SQL, which are not compared.
     """
 
     session: int
@@ -73,16 +74,20 @@ class ComparisonFinding(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[Difference, ...] = ()
     same_boot: bool = False
     noisy: tuple[str, ...] = ()
+    reworded: tuple[str, ...] = ()
 
 
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """All that a run says. A pure function of the run's file and of the earlier run's.
 
     ``cells`` holds the kinds asked for, in the plan's order, each create followed by its drop.
+    ``void`` says why the run does not count; what was measured is in ``cells`` all the same.
+    ``warnings`` tell what is not in the other figures: void blocks, a host that was not at rest.
     """
 
     run: str
     cells: tuple[CellFinding, ...]
     costs: tuple[CostFinding, ...]
     comparison: ComparisonFinding | None
+    void: str = ""
     warnings: tuple[str, ...] = ()

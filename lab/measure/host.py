@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from lab.measure.passport import UNKNOWN
 from lab.measure.record import HostNoise
 
 PRESSURES = ("cpu", "io", "memory")
@@ -25,6 +26,9 @@ _STEAL = 7
 
 def host_facts(directory: Path | None, root: Path = _ROOT) -> dict[str, str]:
     """Return what the host is, under ``host.…`` keys; a fact that cannot be found has no key.
+
+    But for ``host.id``, which is ``unknown`` then: two hosts of one make are not one host, so runs
+    from a host that cannot be told from others are not compared.
 
     Parameters
     ----------
@@ -191,9 +195,19 @@ def _cpu_limit(root: Path) -> str:
 
 
 def _machine_id(root: Path) -> str:
-    # The id itself is meant to stay on its machine (machine-id(5)); its hash tells hosts apart.
-    identifier = _text(root / "etc/machine-id")
-    return hashlib.sha256(f"ddl-lab {identifier}".encode()).hexdigest()[:12] if identifier else ""
+    """Return what tells this host from others.
+
+    The hash of its machine id; where it has none (a container image often has not), that of the
+    kernel's present boot, which no other host shares, and which is another after a reboot.
+    """
+    for prefix, name in (("", "etc/machine-id"), ("boot ", "proc/sys/kernel/random/boot_id")):
+        identifier = _text(root / name)
+        # systemd writes this before the first boot is complete (machine-id(5)).
+        if identifier and identifier != "uninitialized":
+            # The id itself is meant to stay on its machine; its hash tells hosts apart.
+            hashed = hashlib.sha256(f"ddl-lab {identifier}".encode()).hexdigest()
+            return f"{prefix}{hashed[:12]}"
+    return UNKNOWN
 
 
 def _text(path: Path) -> str:

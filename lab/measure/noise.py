@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
 
 import msgspec
 
@@ -58,4 +59,12 @@ def noise_warnings(run: Run) -> Iterator[str]:
 def _blocks(indices: list[int], among: int) -> str:
     if len(indices) == among > 1:
         return "every block"
-    return f"block{'s' if len(indices) > 1 else ''} {', '.join(map(str, indices))}"
+    return f"block{'s' if len(indices) > 1 else ''} {', '.join(_ranges(indices))}"
+
+
+def _ranges(indices: list[int]) -> Iterator[str]:
+    """Yield ascending ``indices`` with three or more in a row as one: ``3–25``."""
+    # Numbers in a row have one distance to their place.
+    for _, group in groupby(enumerate(indices), key=lambda pair: pair[1] - pair[0]):
+        row = [index for _, index in group]
+        yield from (f"{row[0]}–{row[-1]}",) if len(row) > 2 else map(str, row)

@@ -6,7 +6,10 @@ import platform
 from collections.abc import Mapping
 
 from lab.measure.record import Passport
-from lab.targets.base import ObjectCounts
+from lab.targets.base import SETTINGS_CHANGED, ObjectCounts
+
+UNKNOWN = "unknown"
+"""What a fact says that must be alike and cannot be found: then no two runs are alike in it."""
 
 # Facts that tell how a measurement came about and change no latency that could be seen. Everything
 # else, and every fact that is not known here, must be alike: a difference that matters and is
@@ -19,6 +22,8 @@ NOTED = frozenset(
         "client.python-release",
         # Fixtures are a handful of objects, and follow from the statements asked for.
         "objects.fixtures",
+        # Which settings are other than as shipped: the settings themselves must be alike.
+        SETTINGS_CHANGED,
     }
 )
 

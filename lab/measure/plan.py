@@ -12,7 +12,10 @@ from lab.measure.record import EVIDENCE_BYTES, Plan
 from lab.targets.base import Cycle, Operation
 
 ROUNDS_PER_BLOCK = 10
-"""How many rounds a block has that is added for precision."""
+"""How many rounds a block has, but for the blocks that a run of very many samples begins with."""
+
+MOST_OPENING = 20
+"""How many blocks the least number of samples is taken in at most."""
 
 COST_TURNS = 20
 """How many statements of one kind run alone between two readings of the counters."""
@@ -81,18 +84,25 @@ def _fits(plan: Plan, samples: int, most_samples: int) -> bool:
 
 
 def _bytes_at_most(plan: Plan, samples: int, most_samples: int) -> int:
-    """Return what a run's file may take if each cell needs ``most_samples`` and has a drop."""
+    """Return what a run's file may take if each cell needs ``most_samples``.
+
+    Each kind may bring another one, as a create does its drop: which do, the target alone knows.
+    """
     added = -(-max(0, most_samples - samples) // ROUNDS_PER_BLOCK)
-    kinds = kinds_at_most(plan.statements)
-    each = sum(len(kind) + SAMPLE_BYTES for kind in kinds)
+    latency = len(opening_blocks(samples)) + added
+    each = 2 * sum(len(kind) + SAMPLE_BYTES for kind in plan.statements)
     rounds = plan.warmups + most_samples + COST_TURNS
-    return FRAME_BYTES + (1 + added + len(kinds)) * BLOCK_BYTES + rounds * each
+    return FRAME_BYTES + (latency + 2 * len(plan.statements)) * BLOCK_BYTES + rounds * each
 
 
-def kinds_at_most(statements: Sequence[str]) -> tuple[str, ...]:
-    """Return ``statements`` and the drops that go with the creates, whatever the target."""
-    drops = (name.replace("create-", "drop-", 1) for name in statements if "create-" in name)
-    return tuple(dict.fromkeys((*statements, *drops)))
+def opening_blocks(samples: int) -> tuple[int, ...]:
+    """Return the rounds of the blocks that ``samples`` are taken in, as alike as can be.
+
+    Several, since only blocks show what varies from block to block.
+    """
+    count = min(MOST_OPENING, -(-samples // ROUNDS_PER_BLOCK))
+    each, more = divmod(samples, count)
+    return tuple(each + (index < more) for index in range(count))
 
 
 def foreseen_statements(plan: Plan, cycles: Sequence[Cycle]) -> int:

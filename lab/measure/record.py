@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 
 import msgspec
 
 from lab.metrics.reading import Reading
-from lab.targets.base import ObjectCounts
+from lab.targets.base import ObjectCounts, Workload
 
 SCHEMA_VERSION = 1
 
@@ -31,8 +32,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     ``statements`` are the kinds asked for; a create's drop is executed and recorded besides.
     ``samples`` is the least number a cell takes, ``most_samples`` the greatest; sampling goes on
-    until the 95% interval of the median is within ±``precision`` of it, and no block is added for
-    that once the run has taken ``budget_s`` seconds.
+    until the 95% interval of the median of each kind asked for is within ±``precision`` of it, and
+    no block is added for that once the run has taken ``budget_s`` seconds.
     """
 
     statements: tuple[str, ...]
@@ -43,6 +44,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     budget_s: float = 40.0
     mode: str = "autocommit"
+
+
+class Stop(StrEnum):
+    """Why no more samples were taken."""
+
+    PRECISE = "precise"  # each statement asked for is known as well as was asked for
+    MOST = "most samples"  # the plan's greatest number was reached
+    BUDGET = "budget"  # the plan's time was used
+    SIZE = "size"  # the run's file would have become too large
+    CHANGED = "changed"  # the object count changed: what came then would be another cell's
+    LOST = "lost"  # the server was lost
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
@@ -99,7 +111,12 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One measurement as planned and carried out."""
+    """One measurement as planned and carried out.
+
+    ``workload`` holds the SQL that was executed: fixtures, and the statements as templates with
+    ``{i}`` for a number, those that belong together side by side. ``stopped`` says why sampling
+    ended.
+    """
 
     schema_version: int
     id: str
@@ -110,23 +127,37 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     passport: Passport
     plan: Plan
     blocks: tuple[Block, ...]
+    workload: Workload = Workload(setup=(), cycles=(), teardown=(), fixtures=0)
+    stopped: Stop | None = None
     void: str = ""
 
 
-def durations(run: Run, statement: str) -> list[int]:
-    """Return the latencies of ``statement`` in ns, in order, that count."""
-    return counted(run.blocks, statement)
+def sql_of(run: Run, statement: str) -> tuple[str, ...]:
+    """Return the SQL of ``statement`` as ``run`` executed it: templates, in their turns' order."""
+    return tuple(
+        dict.fromkeys(
+            operation.sql
+            for cycle in run.workload.cycles
+            for operation in (*cycle.templates, *cycle.alternate)
+            if operation.statement == statement
+        )
+    )
 
 
 def counted(blocks: Iterable[Block], statement: str) -> list[int]:
-    """Return the latencies of ``statement`` in ``blocks``, in ns, in order, that count.
+    """Return the latencies of ``statement`` in ``blocks``, in ns, in order, that count."""
+    return [duration for block in blocks for duration in counted_in(block, statement)]
+
+
+def counted_in(block: Block, statement: str) -> list[int]:
+    """Return the latencies of ``statement`` in ``block``, in ns, in order, that count.
 
     Left out by recorded cause only: warm-ups, errors, void blocks, and blocks taken for costs.
     """
+    if block.purpose != "latency" or block.void:
+        return []
     return [
         sample.duration_ns
-        for block in blocks
-        if block.purpose == "latency" and not block.void
         for sample in block.samples
         if sample.statement == statement and not sample.warmup and not sample.error
     ]

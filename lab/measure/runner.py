@@ -25,8 +25,18 @@ from lab.measure.plan import (
     FRAME_BYTES,
     ROUNDS_PER_BLOCK,
     SAMPLE_BYTES,
+    opening_blocks,
 )
-from lab.measure.record import EVIDENCE_BYTES, SCHEMA_VERSION, Block, Passport, Plan, Run, counted
+from lab.measure.record import (
+    EVIDENCE_BYTES,
+    SCHEMA_VERSION,
+    Block,
+    Passport,
+    Plan,
+    Run,
+    Stop,
+    counted,
+)
 from lab.measure.sampler import TIMEOUT_S, Sampler
 from lab.targets.base import Connection, Environment, ObjectCounts, Workload
 
@@ -91,7 +101,7 @@ def measure(
         except psycopg.Error as error:
             raise _not_one_block(str(error)) from error
         course = _Course(scene, progress, is_precise)
-        stopped = course.run()
+        course.run()
     return Run(
         schema_version=SCHEMA_VERSION,
         id=f"{created_at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
@@ -102,12 +112,17 @@ def measure(
         passport=scene.passport,
         plan=plan,
         blocks=tuple(course.blocks),
-        void=stopped or _nothing_counts(course.blocks),
+        workload=workload,
+        stopped=course.stopped,
+        void=course.loss or _nothing_counts(course.blocks),
     )
 
 
 class _Course:
-    """The blocks of a run as they are taken, and what the next one follows from."""
+    """The blocks of a run as they are taken, and what the next one follows from.
+
+    ``stopped`` says why sampling ended, ``loss`` why the run broke off, empty where it did not.
+    """
 
     def __init__(
         self,
@@ -119,6 +134,8 @@ class _Course:
         self._progress = progress
         self._is_precise = is_precise
         self.blocks: list[Block] = []
+        self.stopped: Stop | None = None
+        self.loss = ""
         self._cycles = scene.workload.cycles
         # The round of each cycle's next turn. A rename takes turns with the rename back, so that no
         # turn of a cycle may be left out or taken twice.
@@ -126,8 +143,8 @@ class _Course:
         self._sampled = 0
         self._bytes = FRAME_BYTES
 
-    def run(self) -> str:
-        """Take all blocks; return why the run broke off, empty where it did not.
+    def run(self) -> None:
+        """Take all blocks, or as many as can be taken.
 
         Raises
         ------
@@ -142,32 +159,53 @@ class _Course:
         except _ChangedError as change:
             # What was measured before counts; what could come now would be another cell's.
             self._progress.say(f"The run ends early: {change}.")
+            self.stopped = self.stopped or Stop.CHANGED
         except _LostError as loss:
             if not self.blocks:
                 raise _not_one_block(str(loss)) from loss
-            return str(loss)
-        return ""
+            self.stopped = self.stopped or Stop.LOST
+            self.loss = str(loss)
 
     def _first(self) -> None:
         plan = self._scene.plan
         count = plan.warmups + plan.samples
         total = count * sum(len(cycle.templates) for cycle in self._cycles)
         with self._progress.stage("Measuring", total=total, unit="statements") as stage:
-            self._latency(stage, range(len(self._cycles)), count, warmups=plan.warmups)
+            warmups = plan.warmups
+            for rounds in opening_blocks(plan.samples):
+                self._latency(stage, range(len(self._cycles)), warmups + rounds, warmups=warmups)
+                warmups = 0
 
     def _until_precise(self) -> None:
         """Add blocks until each statement asked for is known well enough, or may take no more."""
         wanted = self._imprecise()
-        left = self._scene.plan.most_samples - self._sampled
-        if not wanted or left <= 0 or not self._room(wanted):
+        self.stopped = self._why_stop(wanted)
+        if self.stopped is not None:
             return
+        left = self._scene.plan.most_samples - self._sampled
         total = left * sum(len(self._cycles[index].templates) for index in wanted)
         title = "Measuring until precise, at most"
         with self._progress.stage(title, total=total, unit="statements") as stage:
-            while wanted and left > 0 and self._room(wanted):
+            while self.stopped is None:
+                left = self._scene.plan.most_samples - self._sampled
                 self._latency(stage, wanted, min(ROUNDS_PER_BLOCK, left))
                 wanted = self._imprecise()
-                left = self._scene.plan.most_samples - self._sampled
+                self.stopped = self._why_stop(wanted)
+
+    def _why_stop(self, wanted: Sequence[int]) -> Stop | None:
+        """Return why no more blocks are added for the cycles ``wanted``; None where one is."""
+        plan = self._scene.plan
+        if not wanted:
+            return Stop.PRECISE
+        if self._sampled >= plan.most_samples:
+            return Stop.MOST
+        if time.monotonic() - self._scene.began_s > plan.budget_s:
+            self._progress.say(f"No more samples: the run has taken {plan.budget_s:g} s.")
+            return Stop.BUDGET
+        if not self._room(wanted):
+            self._progress.say("No more samples: the run's file would reach 1 MiB.")
+            return Stop.SIZE
+        return None
 
     def _costs(self) -> None:
         total = COST_TURNS * sum(len(cycle.templates) for cycle in self._cycles)
@@ -233,20 +271,13 @@ class _Course:
         return len(durations) < plan.samples or not self._is_precise(durations, plan.precision)
 
     def _room(self, chosen: Sequence[int]) -> bool:
-        """Say whether one more block leaves time, and room for the costs in the evidence."""
-        plan = self._scene.plan
-        if time.monotonic() - self._scene.began_s > plan.budget_s:
-            self._progress.say(f"No more samples: the run has taken {plan.budget_s:g} s.")
-            return False
+        """Say whether one more block leaves room for the costs in the evidence."""
         frame = max(_frame_bytes(block) for block in self.blocks)
         kinds = sum(len(cycle.templates) for cycle in self._cycles)
         costs = kinds * (frame + COST_TURNS * _SAMPLE_BYTES)
         width = sum(len(self._cycles[index].templates) for index in chosen)
         block = frame + width * ROUNDS_PER_BLOCK * _SAMPLE_BYTES
-        if self._bytes + block + costs >= EVIDENCE_BYTES:
-            self._progress.say("No more samples: the run's file would reach 1 MiB.")
-            return False
-        return True
+        return self._bytes + block + costs < EVIDENCE_BYTES
 
 
 _SAMPLE_BYTES = SAMPLE_BYTES + 40  # with the kind's name

@@ -139,6 +139,7 @@ def _fill(
                 self_ns=ns - _sequential(children),
                 overlaps=node.overlaps,
                 nested=ns <= parent_ns,
+                disturbs=node.disturbs,
                 children=children,
             )
         )

@@ -10,7 +10,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
     ``time`` names counters in ns, ``calls`` counters that count (none where nothing does); each
     are added up. ``whole`` says that the calls per statement are expected to be a whole number. A
-    node ``overlaps`` where it runs beside its siblings, so that it is left out of their sum.
+    node ``overlaps`` where it runs beside its siblings, so that it is left out of their sum. It
+    ``disturbs`` where it is time that the host took away: its siblings' timers contain part of it.
     """
 
     label: str
@@ -18,6 +19,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     calls: tuple[str, ...] = ()
     whole: bool = False
     overlaps: bool = False
+    disturbs: bool = False
     children: tuple[Node, ...] = ()
 
 
@@ -62,4 +64,5 @@ class Attributed(msgspec.Struct, frozen=True, kw_only=True):
     self_ns: float
     overlaps: bool
     nested: bool
+    disturbs: bool = False
     children: tuple[Attributed, ...] = ()

@@ -9,6 +9,7 @@ from lab.measure.record import Run
 from lab.notebook import evidence
 from lab.notebook.entry import Entry, MeasuredRun, Note
 from lab.notebook.evidence import RunFile
+from lab.notebook.sentences import headline
 
 _LONGEST_TITLE = 100
 
@@ -33,8 +34,6 @@ def compose(
         An evidence file is missing, corrupt, or was changed.
 
     """
-    from lab.measure.analysis import headline
-
     measured = measure_files(workspace, number, runs)
     entry = Entry(
         number=number,

@@ -7,25 +7,31 @@ from collections.abc import Sequence
 from lab.measure.findings import CostFinding
 from lab.metrics.tree import Attributed
 from lab.notebook.figures import MISSING, amount, code, counted, ms, percent, table
-from lab.notebook.text import plain
+from lab.notebook.text import capital, plain
 
 _TELLING_SHARE = 0.05
 _LEAST_AMOUNT = 0.005
 _MOST_AMOUNTS = 4
+_DISTURBED = 0.2
+"""The share of the time that the host may take away before the parts are not ranked."""
 
 
 def cost_lines(costs: Sequence[CostFinding]) -> list[str]:
-    """Return what the costs say at a glance: the largest part of the time, the largest amount."""
+    """Return what the costs say at a glance: the largest part of the time, the largest amount.
+
+    Where the host took much of the time away, that comes first, and no part is called the largest:
+    the parts' timers contain what it took.
+    """
     if not costs:
         return []
     samples = sorted({cost.samples for cost in costs})
-    lines = [
-        f"Means of {counted(samples[-1], 'statement')} of one kind in a row, between two readings "
-        "of the server's counters."
-    ]
-    lines += _largest_part(costs)
-    lines += _largest_amount(costs)
-    return lines
+    own = (
+        f"Samples of their own: means of {counted(samples[-1], 'statement')} of one kind in a row,"
+        " between two readings of the server's counters; not the medians above."
+    )
+    disturbed = _taken_away(costs)
+    leading = [*disturbed, own] if disturbed else [own, *_largest_part(costs)]
+    return [*leading, *_largest_amount(costs)]
 
 
 def cost_table(costs: Sequence[CostFinding]) -> str:
@@ -101,6 +107,27 @@ def _amount(cost: CostFinding, label: str) -> str:
         if plain(each.label) == label:
             return amount(each.per_statement, each.unit)
     return MISSING
+
+
+def _taken_away(costs: Sequence[CostFinding]) -> list[str]:
+    """Say what the host took away of the time, where that is much."""
+    client_ns = sum(cost.client_ns * cost.samples for cost in costs)
+    taken: dict[str, list[tuple[float, CostFinding]]] = {}
+    for cost in costs:
+        for node in _flat(cost.tree):
+            if node.disturbs:
+                taken.setdefault(plain(node.label), []).append((node.ns, cost))
+    lines = []
+    for label, found in taken.items():
+        share = sum(ns * cost.samples for ns, cost in found) / client_ns
+        if share > _DISTURBED:
+            ns, most = max(found, key=lambda each: each[0] / each[1].client_ns)
+            lines.append(
+                f"**{capital(label)} for {percent(share)} of the time** (up to"
+                f" {percent(ns / most.client_ns)} of {code(most.statement)}): the parts below"
+                " contain that wait, so they are not ranked."
+            )
+    return lines
 
 
 def _largest_part(costs: Sequence[CostFinding]) -> list[str]:

@@ -144,8 +144,13 @@ def find_run(workspace: Workspace, run: str) -> RunFile | None:
 
 def runs_of(workspace: Workspace, number: int) -> list[RunFile]:
     """Return the run files of session ``number`` by name."""
-    paths = sorted(session_folder(workspace, number).glob("run-*.json"))
+    paths = _run_paths(workspace, number)
     return [_file_of(workspace, path, _read(path)) for path in paths]
+
+
+def numbers_with_runs(workspace: Workspace) -> list[int]:
+    """Return the numbers of the sessions that have a run's file, in ascending order."""
+    return [number for number in reversed(_numbers(workspace)) if _run_paths(workspace, number)]
 
 
 def files_of(workspace: Workspace, number: int) -> list[Path]:
@@ -180,6 +185,10 @@ def _numbers(workspace: Workspace) -> list[int]:
     except FileNotFoundError:
         return []
     return sorted((int(name) for name in names if re.fullmatch(r"[0-9]{3,}", name)), reverse=True)
+
+
+def _run_paths(workspace: Workspace, number: int) -> list[Path]:
+    return sorted(session_folder(workspace, number).glob("run-*.json"))
 
 
 def _file_of(workspace: Workspace, path: Path, content: bytes) -> RunFile:

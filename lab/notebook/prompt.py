@@ -18,7 +18,6 @@ from lab.notebook.prompt_text import Item, find_item, items, same_text
 from lab.notebook.sentences import tally
 from lab.notebook.templates import render_template
 from lab.notebook.text import plain
-from lab.notebook.views import place_text
 
 __all__ = ["Item", "add_item", "find_item", "read_items", "record_session", "resolve_item"]
 
@@ -92,7 +91,7 @@ def record_session(workspace: Workspace, entry: Entry, headline: str) -> bool:
 
 
 def _status_lines(entry: Entry, headline: str) -> list[str]:
-    place = f", {place_text(entry.runs[-1].run)}" if entry.runs else ""
+    place = f", on {plain(entry.runs[-1].run.target)}" if entry.runs else ""
     verdicts = tally(entry.runs[-1].analysis) if entry.runs else ""
     lines = [f"After session {entry.number} ({entry.date}){place}: {plain(headline)}."]
     return [*lines, f"Verdicts: {verdicts}."] if verdicts else lines

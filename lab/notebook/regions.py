@@ -2,25 +2,28 @@
 
 A region is a pair of comments, each on a line of its own, in the first column::
 
-    <!-- lab:derived region=results run=ID evidence=sha256:… v=1 -->
+    <!-- lab:derived region=results run=ID evidence=sha256:… form=… text=sha256:… -->
     …
     <!-- /lab:derived -->
 
-Everything outside is prose and belongs to people.
+Everything outside is prose and belongs to people. ``text`` is a hash of all that the region was
+written with, so that what was edited by hand is known from what another lab wrote.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from lab.core.errors import PreconditionError
+from lab.core.files import sha256
 from lab.notebook.fences import covered
 
 _OPEN = re.compile(r"<!-- lab:(?P<kind>[a-z]+)(?P<attributes>(?: [a-z-]+=\S+)*) -->")
 _CLOSE = re.compile(r"<!-- /lab:(?P<kind>[a-z]+) -->")
+_SHORT = 16
 
 
 class Region(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,11 +78,40 @@ def splice(text: str, begin: int, end: int, replacement: str) -> str:
     return text[:begin] + replacement + text[end:]
 
 
+def comment(kind: str, attributes: Mapping[str, str]) -> str:
+    """Return the comment that opens a region, or stands alone; without a line end."""
+    pairs = "".join(f" {name}={value}" for name, value in attributes.items())
+    return f"<!-- lab:{kind}{pairs} -->"
+
+
+def parse_comment(line: str, kind: str) -> dict[str, str] | None:
+    """Return the attributes of the `comment` that is the whole of ``line``; None where none is."""
+    found = _OPEN.fullmatch(line.removesuffix("\r"))
+    return _pairs(found["attributes"]) if found and found["kind"] == kind else None
+
+
 def wrap(kind: str, attributes: Mapping[str, str], body: str) -> str:
     """Return a region around ``body``, with a line feed at its end."""
-    pairs = "".join(f" {name}={value}" for name, value in attributes.items())
     inner = body.strip("\n")
-    return f"<!-- lab:{kind}{pairs} -->\n{inner}\n<!-- /lab:{kind} -->\n"
+    return f"{comment(kind, attributes)}\n{inner}\n<!-- /lab:{kind} -->\n"
+
+
+def shortened(digest: str) -> str:
+    """Return a hash as comments give it: ``sha256:`` and 16 hex digits."""
+    algorithm, _, digits = digest.rpartition(":")
+    return f"{algorithm or 'sha256'}:{digits[:_SHORT]}"
+
+
+def sealed(attributes: Mapping[str, str], lines: Sequence[str] = ()) -> dict[str, str]:
+    """Return ``attributes`` with ``text``, the hash of them and of the region's ``lines``."""
+    pairs = [f"{name}={value}" for name, value in attributes.items() if name != "text"]
+    whole = "\n".join([*pairs, *lines]).encode("utf-8", "surrogateescape")
+    return {**attributes, "text": shortened(sha256(whole))}
+
+
+def is_sealed(attributes: Mapping[str, str], lines: Sequence[str] = ()) -> bool:
+    """Say whether ``text`` still is the hash that `sealed` gives."""
+    return sealed(attributes, lines) == dict(attributes)
 
 
 def body_lines(text: str, region: Region) -> list[str]:
@@ -108,15 +140,18 @@ def require_closed(region: Region, place: str) -> Region:
 
 
 def _opened(attributes: str, line: int, begin: int, after: int) -> Region:
-    pairs = dict(pair.split("=", 1) for pair in attributes.split())
     return Region(
-        attributes=pairs,
+        attributes=_pairs(attributes),
         line=line,
         begin=begin,
         end=after,
         body_begin=after,
         body_end=after,
     )
+
+
+def _pairs(attributes: str) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in attributes.split(" ") if pair)
 
 
 def _unclosed(region: Region) -> Region:

@@ -7,16 +7,19 @@ templates, so that `lab.notebook.verify` can make it again.
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
+from lab.core.files import sha256
 from lab.core.workspace import Workspace
 from lab.measure.findings import Analysis
-from lab.notebook import costs, sentences, views
+from lab.notebook import comparisons, costs, sentences, views
 from lab.notebook.append import marker_of
+from lab.notebook.contents import EVIDENCE, contents_comment, joined
 from lab.notebook.entry import Entry, MeasuredRun, Note
-from lab.notebook.evidence import session_folder
-from lab.notebook.regions import wrap
-from lab.notebook.templates import render_template
+from lab.notebook.evidence import RunFile, session_folder
+from lab.notebook.regions import parse_regions, sealed, shortened, wrap
+from lab.notebook.templates import render_template, template_text
 from lab.notebook.text import plain
 
 __all__ = [
@@ -25,7 +28,8 @@ __all__ = [
     "Entry",
     "MeasuredRun",
     "Note",
-    "region_attributes",
+    "evidence_body",
+    "form_of",
     "region_body",
     "render_entry",
     "render_log_heading",
@@ -34,10 +38,14 @@ __all__ = [
 ]
 
 REGIONS = ("setup", "method", "results", "costs", "comparison", "findings")
-"""The derived regions of an entry, in order; each has a template ``region-NAME.md.j2``."""
+"""The regions of a run, in order; each has a template ``region-NAME.md.j2``."""
 
 VERSION = "1"
-"""The version of the regions' form; raised where an older region could not be made again."""
+"""The version of the regions' form: raised with every change of code that changes their text.
+
+Without that, `lab.notebook.verify` takes each older region for one that was tampered with. A
+change of a template needs nothing, since the form has the template's text in it.
+"""
 
 # What most runs of a session have in common is said once.
 _SHARED = ("setup", "method")
@@ -55,6 +63,8 @@ def render_entry(workspace: Workspace, entry: Entry) -> str:
 
     """
     sections = {name: _section(workspace, name, entry.runs) for name in REGIONS}
+    sections[EVIDENCE] = _evidence_section(workspace, entry.runs)
+    marker = marker_of(entry.session)
     notes = {
         kind: [_list_item(note) for note in entry.notes if note.kind == kind]
         for kind in ("note", "finding", "next")
@@ -66,7 +76,7 @@ def render_entry(workspace: Workspace, entry: Entry) -> str:
             "number": entry.number,
             "title": plain(entry.title),
             "date": entry.date,
-            "marker": marker_of(entry.session),
+            "marker": marker,
             "goal": plain(entry.goal),
             "sections": sections,
             "notes": notes["note"],
@@ -75,24 +85,35 @@ def render_entry(workspace: Workspace, entry: Entry) -> str:
             "files": [run.file for run in entry.runs],
         },
     )
-    return _tidied(text)
+    text = _tidied(text)
+    if not entry.runs:
+        return text
+    # The workspace's own template may leave sections out, so the entry says what it holds.
+    regions = list(dict.fromkeys(each.attributes["region"] for each in parse_regions(text)))
+    contents = contents_comment(regions, [run.file.run for run in entry.runs])
+    return text.replace(marker, f"{marker}\n{contents}", 1)
 
 
-def region_attributes(name: str, measured: MeasuredRun) -> dict[str, str]:
-    """Return what the opening comment of the region ``name`` says of its origin."""
-    earlier = measured.earlier
-    known = {
-        "region": name,
-        "run": measured.file.run,
-        "evidence": measured.file.sha256,
-    }
-    if earlier is not None and name in _COMPARED:
-        known |= {"earlier": earlier.run, "earlier-evidence": earlier.sha256}
-    return known | {"v": VERSION}
+def form_of(workspace: Workspace, name: str) -> str:
+    """Return a short hash of what renders the region ``name``: its template and the code's version.
+
+    Raises
+    ------
+    PreconditionError
+        The template cannot be read.
+
+    """
+    form = f"{VERSION}\n{template_text(workspace, _template(name))}"
+    return shortened(sha256(form.encode()))
 
 
-def region_body(workspace: Workspace, name: str, measured: MeasuredRun) -> str:
-    """Return what lies inside the region ``name`` of a run.
+def region_body(
+    workspace: Workspace, name: str, runs: Sequence[MeasuredRun], *, several: bool
+) -> str:
+    """Return what lies inside the region ``name`` of the last of ``runs``.
+
+    Where the entry holds ``several`` runs, the run's name stands above, and what is as in one of
+    the runs before it is not said again.
 
     Raises
     ------
@@ -100,10 +121,35 @@ def region_body(workspace: Workspace, name: str, measured: MeasuredRun) -> str:
         A template is missing or wrong.
 
     """
+    body = _run_body(workspace, name, runs[-1])
+    if not several:
+        return body
+    title = f"Run {len(runs)} (`{runs[-1].file.run}`):"
+    if name in _SHARED:
+        for place, before in enumerate(runs[:-1], start=1):
+            if _run_body(workspace, name, before) == body:
+                return f"{title} as run {place}.\n"
+    return f"{title}\n\n{body}"
+
+
+def evidence_body(workspace: Workspace, files: Sequence[RunFile]) -> str:
+    """Return what lies inside the region that lists the files of an entry's runs.
+
+    Raises
+    ------
+    PreconditionError
+        The template is missing or wrong.
+
+    """
+    return _tidied(render_template(workspace, _template(EVIDENCE), {"files": files}))
+
+
+def _run_body(workspace: Workspace, name: str, measured: MeasuredRun) -> str:
+    """Return what the region ``name`` says of a run."""
     run, analysis = measured.run, measured.analysis
     contexts: dict[str, dict[str, Any]] = {
         "setup": {"lines": views.setup_lines(run)},
-        "method": {"lines": views.method_lines(run)},
+        "method": {"lines": views.method_lines(run), "sql": views.sql_lines(run)},
         "results": {
             "table": views.results_table(analysis),
             "remarks": views.results_remarks(run, analysis),
@@ -117,7 +163,7 @@ def region_body(workspace: Workspace, name: str, measured: MeasuredRun) -> str:
         "comparison": _comparison_context(analysis, measured),
         "findings": {"sentences": sentences.findings(analysis)},
     }
-    return _tidied(render_template(workspace, f"region-{name}.md.j2", contexts[name]))
+    return _tidied(render_template(workspace, _template(name), contexts[name]))
 
 
 def render_results(workspace: Workspace, analysis: Analysis) -> str:
@@ -130,7 +176,7 @@ def render_results(workspace: Workspace, analysis: Analysis) -> str:
             {
                 "table": views.results_table(analysis),
                 "session": comparison.session if comparison else None,
-                "comparison": views.comparison_table(comparison) if comparison else "",
+                "comparison": comparisons.comparison_table(comparison) if comparison else "",
                 # Emphasis is for a page; on a terminal it is clutter.
                 "sentences": [each.replace("**", "") for each in sentences.findings(analysis)],
             },
@@ -167,13 +213,13 @@ def render_message(
     """
     last = entry.runs[-1].analysis if entry.runs else None
     given, _, more = first_line.strip().partition("\n")
-    measured = last is not None and any(cell.summary for cell in last.cells)
     context = {
         "number": entry.number,
         "title": plain(entry.title),
         "headline": plain(headline),
         "verdicts": sentences.tally(last) if last else "",
-        "medians": sentences.medians(last) if last and measured else "",
+        "medians": sentences.medians(last) if last else "",
+        "void": plain(last.void) if last else "",
         "place": views.place_text(entry.runs[-1].run) if entry.runs else "",
         "earlier": last.comparison.session if last and last.comparison else None,
         "compared": bool(last and last.comparison and last.comparison.cells),
@@ -189,19 +235,42 @@ def render_message(
 
 
 def _section(workspace: Workspace, name: str, runs: tuple[MeasuredRun, ...]) -> str:
-    """Return the region ``name`` of each run, with the run's name above where there are several."""
+    """Return the region ``name`` of each run."""
     parts: list[str] = []
-    before: dict[str, int] = {}
-    for index, measured in enumerate(runs, start=1):
-        body = region_body(workspace, name, measured)
-        title = f"Run {index} (`{measured.file.run}`):"
-        if name in _SHARED and body in before:
-            parts.append(f"{title} as run {before[body]}.\n")
-            continue
-        before[body] = index
-        region = wrap("derived", region_attributes(name, measured), body)
-        parts.append(f"{title}\n\n{region}" if len(runs) > 1 else region)
+    for count, measured in enumerate(runs, start=1):
+        file, earlier = measured.file, measured.earlier
+        known = {"run": file.run, "evidence": shortened(file.sha256)}
+        if earlier is not None and name in _COMPARED:
+            known |= {"earlier": earlier.run, "earlier-evidence": shortened(earlier.sha256)}
+        body = region_body(workspace, name, runs[:count], several=len(runs) > 1)
+        parts.append(_region(workspace, name, known, body))
     return "\n".join(parts).rstrip("\n")
+
+
+def _evidence_section(workspace: Workspace, runs: tuple[MeasuredRun, ...]) -> str:
+    if not runs:
+        return ""
+    files = [each.file for each in runs]
+    known = {
+        "run": joined([file.run for file in files]),
+        "evidence": joined([shortened(file.sha256) for file in files]),
+    }
+    body = evidence_body(workspace, files)
+    return _region(workspace, EVIDENCE, known, body).rstrip("\n")
+
+
+def _region(workspace: Workspace, name: str, known: dict[str, str], body: str) -> str:
+    """Return the region ``name`` around ``body``; ``known`` is what its comment says of its origin.
+
+    Blank lines at either end of the body are no part of it.
+    """
+    attributes = {"region": name, **known, "form": form_of(workspace, name)}
+    lines = body.strip("\n").split("\n")
+    return wrap("derived", sealed(attributes, lines), body)
+
+
+def _template(name: str) -> str:
+    return f"region-{name}.md.j2"
 
 
 def _comparison_context(analysis: Analysis, measured: MeasuredRun) -> dict[str, Any]:
@@ -211,8 +280,8 @@ def _comparison_context(analysis: Analysis, measured: MeasuredRun) -> dict[str, 
         "run": comparison.run if comparison else "",
         "file": measured.earlier.path if measured.earlier else "",
         "differs": bool(comparison and comparison.differences),
-        "table": views.comparison_table(comparison) if comparison else "",
-        "remarks": views.comparison_remarks(analysis),
+        "table": comparisons.comparison_table(comparison) if comparison else "",
+        "remarks": comparisons.comparison_remarks(analysis),
     }
 
 

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
-from lab.measure.findings import Analysis, CellFinding
-from lab.notebook.figures import code, counted, joined, ms, percent, ratio, signed_percent
-from lab.notebook.text import plain
-from lab.notebook.views import verdict_text
+from lab.measure.findings import Analysis, CellFinding, ComparisonFinding
+from lab.notebook.comparisons import verdict_text
+from lab.notebook.figures import (
+    code,
+    counted,
+    joined,
+    ms,
+    ms_range,
+    percent,
+    ratio,
+    signed_percent,
+)
+from lab.notebook.text import capital, plain
 from lab.stats.summary import Comparison, Summary, Verdict
 
 # In the order in which they matter to the reader.
 _MOVED = (Verdict.REGRESSED, Verdict.IMPROVED, Verdict.SMALL_CHANGE)
 _ORDER = (*_MOVED, Verdict.INCONCLUSIVE, Verdict.NO_MEASURABLE_CHANGE, Verdict.INVALID)
+# The headline has room for what counts as a change, or else for the gravest of the others.
+_CHANGED = (Verdict.REGRESSED, Verdict.IMPROVED)
+_GRAVEST = (
+    Verdict.INVALID,
+    Verdict.INCONCLUSIVE,
+    Verdict.SMALL_CHANGE,
+    Verdict.NO_MEASURABLE_CHANGE,
+)
 
 
 def findings(analysis: Analysis) -> list[str]:
     """Return the findings that follow from figures alone, each a sentence or two."""
-    said = [*_compared(analysis), *_costs(analysis)]
+    said = [*_compared(analysis), *_costs(analysis), *_shapes(analysis.cells)]
     said += [f"{_sentence(warning, analysis)}." for warning in analysis.warnings]
     return said
 
@@ -33,20 +51,96 @@ def tally(analysis: Analysis) -> str:
 
 
 def medians(analysis: Analysis) -> str:
-    """Return each cell's median with its interval, for running text."""
-    measured = [(cell, cell.summary) for cell in analysis.cells if cell.summary is not None]
+    """Return each valid cell's median with its interval, for running text."""
+    measured = [(cell, cell.summary) for cell in analysis.cells if cell.summary and not cell.void]
     return ", ".join(f"{cell.statement} {_figure(summary)}" for cell, summary in measured)
+
+
+def headline(analysis: Analysis) -> str:
+    """Return one line without a full stop: what was found of the cell that matters most."""
+    if not analysis.cells:
+        return "nothing was measured"
+    if analysis.void:
+        return f"the run is void: {plain(analysis.void)}"
+    first = next((cell for cell in analysis.cells if not cell.void), analysis.cells[0])
+    comparison = analysis.comparison
+    if comparison is None:
+        return _cell_text(first)
+    session = comparison.session
+    if comparison.differences:
+        fields = [difference.field for difference in comparison.differences]
+        more = len(fields) - 1
+        unlike = f"{fields[0]} and {more} more differ" if more else f"{fields[0]} differs"
+        return f"{_cell_text(first)}; not compared with session {session}: {unlike}"
+    if not comparison.cells:
+        return f"{_cell_text(first)}; nothing of it can be compared with session {session}"
+    return _compared_text(analysis, comparison)
+
+
+def _compared_text(analysis: Analysis, comparison: ComparisonFinding) -> str:
+    groups: dict[Verdict, list[str]] = {}
+    for statement, cell in comparison.cells.items():
+        groups.setdefault(cell.verdict, []).append(statement)
+    since = f"since session {comparison.session}{', on one boot' if comparison.same_boot else ''}"
+    changed = [_changed_text(groups[each], comparison) for each in _CHANGED if each in groups]
+    if changed:
+        return f"{'; '.join(changed)} {since}, at {_objects(analysis.cells[0])}"
+    named = groups[min(groups, key=_GRAVEST.index)]
+    statement = _farthest(named, comparison)
+    found = next(cell for cell in analysis.cells if cell.statement == statement)
+    whose = "" if len(named) == len(comparison.cells) else f"{_and_more(statement, named)} "
+    verdict = verdict_text(comparison.cells[statement])
+    return f"{_cell_text(found)}; {whose}{verdict}, {since}"
+
+
+def _changed_text(named: Sequence[str], comparison: ComparisonFinding) -> str:
+    statement = _farthest(named, comparison)
+    cell = comparison.cells[statement]
+    return (
+        f"{_and_more(statement, named)} {verdict_text(cell)}: {statement} "
+        f"{ms(cell.before.median_ns)} → {ms(cell.after.median_ns)} ms ({_ratio_text(cell)})"
+    )
+
+
+def _farthest(named: Sequence[str], comparison: ComparisonFinding) -> str:
+    """Return the statement whose latency moved most, whichever way."""
+    return max(named, key=lambda name: abs(math.log(comparison.cells[name].ratio)))
+
+
+def _and_more(statement: str, named: Sequence[str]) -> str:
+    return f"{statement} and {len(named) - 1} more" if len(named) > 1 else statement
+
+
+def _cell_text(cell: CellFinding) -> str:
+    at = f"at {_objects(cell)}"
+    if cell.void or cell.summary is None:
+        return f"{cell.statement} void {at}: {plain(cell.void)}"
+    found = cell.summary
+    interval = ""
+    if found.low_ns is not None and found.high_ns is not None:
+        interval = f"95% {ms_range(found.low_ns, found.high_ns)}, "
+    return f"{cell.statement} {ms(found.median_ns)} ms ({interval}n={found.n}) {at}"
+
+
+def _objects(cell: CellFinding) -> str:
+    return counted(cell.objects, "object")
+
+
+def _ratio_text(cell: Comparison) -> str:
+    return f"ratio {ratio(cell.ratio)}, 95% {ratio(cell.low)} to {ratio(cell.high)}"
 
 
 def _figure(summary: Summary) -> str:
     text = f"{ms(summary.median_ns)} ms"
     if summary.low_ns is None or summary.high_ns is None:
         return text
-    return f"{text} ({ms(summary.low_ns)}–{ms(summary.high_ns)})"
+    return f"{text} ({ms_range(summary.low_ns, summary.high_ns)})"
 
 
 def _compared(analysis: Analysis) -> list[str]:
     comparison = analysis.comparison
+    if analysis.void:
+        return _baseline(analysis.cells, "Void, and compared with nothing")
     if comparison is None:
         return _baseline(analysis.cells, "No earlier run to compare with")
     if comparison.differences:
@@ -55,18 +149,21 @@ def _compared(analysis: Analysis) -> list[str]:
         also = f" and {counted(more, 'other field')}" if more > 0 else ""
         reason = f"Not compared with session {comparison.session}: {fields}{also} differ"
         return _baseline(analysis.cells, reason)
+    if not comparison.cells:
+        reason = f"Nothing can be compared with session {comparison.session}"
+        return _baseline(analysis.cells, reason)
     said = []
     for verdict in _ORDER:
         cells = {name: c for name, c in comparison.cells.items() if c.verdict is verdict}
         if verdict in _MOVED:
             said += [_moved(name, cell, comparison.session) for name, cell in cells.items()]
         elif cells:
-            said.append(_unmoved(verdict, cells))
+            said += _unmoved(verdict, cells)
     return said
 
 
 def _baseline(cells: Sequence[CellFinding], reason: str) -> list[str]:
-    measured = [(cell.summary.median_ns, cell) for cell in cells if cell.summary is not None]
+    measured = [(cell.summary.median_ns, cell) for cell in cells if cell.summary and not cell.void]
     if not measured:
         return [f"{reason}; no cell could be measured."]
     fastest = min(measured, key=lambda pair: pair[0])
@@ -86,19 +183,38 @@ def _moved(statement: str, cell: Comparison, session: int) -> str:
     return (
         f"**{code(statement)} {verdict_text(cell)}:** {ms(cell.before.median_ns)} →"
         f" {ms(cell.after.median_ns)} ms since session {session}, {signed_percent(cell.ratio - 1)}"
-        f" (ratio {ratio(cell.ratio)}, 95% {ratio(cell.low)} to {ratio(cell.high)})."
+        f" ({_ratio_text(cell)})."
     )
 
 
-def _unmoved(verdict: Verdict, cells: Mapping[str, Comparison]) -> str:
-    provisional = ", provisional" if any(cell.provisional for cell in cells.values()) else ""
-    if verdict is Verdict.INCONCLUSIVE:
-        named = [code(name) for name in cells]
-    elif verdict is Verdict.NO_MEASURABLE_CHANGE:
-        named = [f"{code(name)} (±{percent(cell.margin)})" for name, cell in cells.items()]
-    else:
-        named = [code(name) for name in cells]
-    return f"{_capital(verdict.value)}{provisional}: {joined(named)}."
+def _unmoved(verdict: Verdict, cells: Mapping[str, Comparison]) -> list[str]:
+    """Return a sentence for each way in which the verdict reads, with its statements."""
+    groups: dict[str, list[str]] = {}
+    for name, cell in cells.items():
+        margin = f" (±{percent(cell.margin)})" if verdict is Verdict.NO_MEASURABLE_CHANGE else ""
+        groups.setdefault(verdict_text(cell), []).append(f"{code(name)}{margin}")
+    return [f"{capital(text)}: {joined(named)}." for text, named in groups.items()]
+
+
+def _shapes(cells: Sequence[CellFinding]) -> list[str]:
+    """Name the cells that drifted while they were measured, and those with several modes."""
+    measured = [(code(cell.statement), cell.summary) for cell in cells if cell.summary]
+    trends = [
+        f"{name} {signed_percent(summary.drift.total)}"
+        for name, summary in measured
+        if summary.drift is not None
+    ]
+    modes = [
+        f"{name} at {joined([ms(mode) for mode in summary.modes_ns])} ms"
+        for name, summary in measured
+        if summary.modes_ns
+    ]
+    said = []
+    if trends:
+        said.append(f"Trend over the run (Mann–Kendall p < 0.01): {', '.join(trends)}.")
+    if modes:
+        said.append(f"More than one mode, which the median hides: {'; '.join(modes)}.")
+    return said
 
 
 def _costs(analysis: Analysis) -> list[str]:
@@ -112,7 +228,7 @@ def _costs(analysis: Analysis) -> list[str]:
 
 def _sentence(warning: str, analysis: Analysis) -> str:
     """Return a warning as the beginning of a sentence, with its statements as code."""
-    text = _capital(plain(warning)) if not _names_first(warning, analysis) else plain(warning)
+    text = capital(plain(warning)) if not _names_first(warning, analysis) else plain(warning)
     names = "|".join(re.escape(cell.statement) for cell in analysis.cells)
     if not names:
         return text
@@ -121,7 +237,3 @@ def _sentence(warning: str, analysis: Analysis) -> str:
 
 def _names_first(warning: str, analysis: Analysis) -> bool:
     return any(warning.startswith(f"{cell.statement} ") for cell in analysis.cells)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -7,6 +7,7 @@ from typing import Any
 
 import lab
 from lab.core.errors import PreconditionError
+from lab.core.files import explained
 from lab.core.workspace import Workspace
 
 
@@ -48,6 +49,21 @@ def render_template(workspace: Workspace, name: str, context: dict[str, Any]) ->
             remedy=f"Correct it, or remove {name} from the workspace's templates folder to use the "
             "shipped one.",
         ) from error
+
+
+def template_text(workspace: Workspace, name: str) -> str:
+    """Return the text of the template ``name`` that `render_template` would render.
+
+    Raises
+    ------
+    PreconditionError
+        It cannot be read.
+
+    """
+    own = workspace.templates / name
+    path = own if own.is_file() else shipped_templates() / name
+    with explained(path, "reading"):
+        return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _place(workspace: Workspace, name: str, error: Exception) -> str:

@@ -1,9 +1,9 @@
-"""What each derived region says, as lines and tables: pure functions of a run and its analysis."""
+"""What setup, method and results of a run say, as lines and tables: pure functions of the run."""
 
 from __future__ import annotations
 
-from lab.measure.findings import Analysis, CellFinding, ComparisonFinding
-from lab.measure.record import Block, Run
+from lab.measure.findings import Analysis, CellFinding
+from lab.measure.record import Block, Run, Stop
 from lab.notebook.figures import (
     MISSING,
     code,
@@ -12,13 +12,14 @@ from lab.notebook.figures import (
     ms,
     ms_range,
     percent,
-    ratio,
     table,
 )
 from lab.notebook.text import plain
-from lab.stats.summary import Comparison, Summary
+from lab.stats.summary import Summary
+from lab.targets.base import SETTINGS_CHANGED, Cycle, Operation
 
-_LONGEST_FACT = 40
+_LONGEST_FACT = 60
+_LEAST_WAIT = 0.01
 _GROUPS = {
     "server": "Server",
     "build": "Build",
@@ -30,25 +31,38 @@ _GROUPS = {
 
 
 def setup_lines(run: Run) -> list[str]:
-    """Return what the run was made on: target, object count, and the facts of its passport."""
+    """Return what the run was made on: target, object count, and the facts of its passport.
+
+    Left out are settings that are as shipped, where the passport tells which are not, and facts too
+    long to be read; they are counted, and stand in the run's file.
+    """
     facts = {**run.passport.alike, **run.passport.noted}
-    lines = [f"**Target:** {plain(run.target)}, {objects_text(run)}"]
-    groups: dict[str, list[str]] = {prefix: [] for prefix in _GROUPS}
+    shown: dict[str, list[str]] = {prefix: [] for prefix in _GROUPS}
+    hidden = dict.fromkeys(_GROUPS, 0)
     # A version says most, so it comes first.
     for key, value in sorted(facts.items(), key=lambda fact: not fact[0].endswith(".version")):
         prefix, dot, name = key.partition(".")
-        if not dot or prefix == "objects":
+        if not dot or prefix == "objects" or key == SETTINGS_CHANGED:
             continue
-        shown = plain(value)
-        if len(shown) > _LONGEST_FACT:
-            shown = f"{shown[:_LONGEST_FACT].rstrip()}…"
-        text = code(f"{name}={shown}") if prefix == "setting" else f"{name} {shown}"
-        groups.setdefault(prefix, []).append(text)
-    for prefix, facts_text in groups.items():
-        if facts_text:
-            lines.append(f"**{_GROUPS.get(prefix, prefix.capitalize())}:** {', '.join(facts_text)}")
-    noise = _noise_text(run.blocks)
-    return [*lines, f"**Meanwhile on the host:** {noise}"] if noise else lines
+        text = plain(value)
+        if len(text) > _LONGEST_FACT or (prefix == "setting" and _as_shipped(name, facts)):
+            hidden[prefix] = hidden.get(prefix, 0) + 1
+            continue
+        text = code(f"{name}={text}") if prefix == "setting" else f"{name} {text}"
+        shown.setdefault(prefix, []).append(text)
+    lines = [f"**Target:** {plain(run.target)}, {objects_text(run)}"]
+    for prefix, texts in shown.items():
+        more = hidden.get(prefix, 0)
+        title = _GROUPS.get(prefix, prefix.capitalize())
+        parts = [", ".join(texts)] if texts else []
+        parts += [f"{more} more in the run's file"] if more else []
+        if parts:
+            lines.append(f"**{title}:** {'; '.join(parts)}")
+    return lines
+
+
+def _as_shipped(setting: str, facts: dict[str, str]) -> bool:
+    return SETTINGS_CHANGED in facts and setting not in facts[SETTINGS_CHANGED].split()
 
 
 def objects_text(run: Run) -> str:
@@ -68,47 +82,42 @@ def place_text(run: Run) -> str:
     return f"on {plain(run.target)}{at}"
 
 
-def _noise_text(blocks: tuple[Block, ...]) -> str:
-    if not blocks:
-        return ""
-    loads = [block.noise.load_1min for block in blocks]
-    low, high = f"{min(loads):.1f}", f"{max(loads):.1f}"
-    parts = [f"load {low}" if low == high else f"load {low} to {high}"]
-    steal = max(block.noise.steal for block in blocks)
-    parts.append(f"up to {percent(steal)} of CPU time stolen" if steal else "no CPU time stolen")
-    for resource in ("cpu", "io", "memory"):
-        shares = [b.noise.pressure[resource] for b in blocks if resource in b.noise.pressure]
-        if shares and max(shares) >= 0.0005:
-            name = resource if resource == "memory" else resource.upper().replace("IO", "I/O")
-            parts.append(f"some task waiting for {name} up to {percent(max(shares))} of the time")
-    return ", ".join(parts)
-
-
 def method_lines(run: Run) -> list[str]:
-    """Return how the run was made, a sentence or two a line."""
+    """Return how a run of this plan is made, a sentence or two a line."""
     plan = run.plan
-    latency = [block for block in run.blocks if block.purpose == "latency"]
-    costs = [block for block in run.blocks if block.purpose == "cost"]
-    boots = len({block.boot for block in run.blocks})
-    return [
+    lines = [
         "Latency is the time from sending a statement to the server's ready message, in"
-        f" {plan.mode} mode, on a connection opened beforehand{_connection_text(run.blocks)}.",
-        f"{counted(plan.samples, 'sample')} at least of each statement, up to {plan.most_samples:,}"
-        f" until the median is known to ±{percent(plan.precision)}; {plan.warmups} warm-ups before"
-        " them, recorded and not counted. Nothing is excluded by its value.",
-        f"Statements are permuted at random within each round (seed {plan.seed}); what a statement"
-        " makes is dropped again, so that the object count stays.",
-        f"{counted(len(latency), 'block')} for latency"
-        + (f" and {len(costs)} for costs, one statement alone in each" if costs else "")
-        + f", within {counted(boots, 'boot')} of the server.",
+        f" {plan.mode} mode, on a connection opened beforehand, which is not in it.",
+        f"At least {counted(plan.samples, 'sample')} of each statement, in blocks, after"
+        f" {counted(plan.warmups, 'warm-up')}, recorded and not counted. Blocks are added until the"
+        f" median of each statement asked for is known to ±{percent(plan.precision)} (95%), up to"
+        f" {plan.most_samples:,} samples or until {plan.budget_s:g} s have passed; a drop that was"
+        " not asked for is taken as often as its create. Nothing is excluded by its value.",
+        "Statements are permuted at random within each round; what a statement makes is dropped"
+        " again, so that the object count stays.",
     ]
+    if any(block.purpose == "cost" for block in run.blocks):
+        lines.append("Costs come from blocks of their own, with one kind of statement in each.")
+    return lines
 
 
-def _connection_text(blocks: tuple[Block, ...]) -> str:
-    if not blocks:
-        return ""
-    mean_ns = sum(block.connection_ns for block in blocks) / len(blocks)
-    return f" (which took {ms(mean_ns)} ms and is not in it)"
+def sql_lines(run: Run) -> list[str]:
+    """Return the SQL that was executed: what fixtures are made of, and each cycle's statements."""
+    lines = [f"before: {_sql(run.workload.setup)}"] if run.workload.setup else []
+    return lines + [_cycle_text(cycle) for cycle in run.workload.cycles]
+
+
+def _cycle_text(cycle: Cycle) -> str:
+    turns = [_sql(_texts(turn)) for turn in (cycle.templates, cycle.alternate) if turn]
+    return " in turn with ".join(turns)
+
+
+def _texts(operations: tuple[Operation, ...]) -> tuple[str, ...]:
+    return tuple(operation.sql for operation in operations)
+
+
+def _sql(statements: tuple[str, ...]) -> str:
+    return ", ".join(code(plain(statement)) for statement in statements)
 
 
 def results_table(analysis: Analysis) -> str:
@@ -125,7 +134,8 @@ def results_table(analysis: Analysis) -> str:
     headers += ["Max (ms)", *(["Excluded"] if excluded else [])]
     rows = []
     for cell in analysis.cells:
-        row = [code(cell.statement), f"{cell.objects:,}", *_figures(cell.summary, tails)]
+        name = f"{code(cell.statement)} (void)" if cell.void or analysis.void else None
+        row = [name or code(cell.statement), f"{cell.objects:,}", *_figures(cell.summary, tails)]
         rows.append([*row, *([f"{cell.excluded:,}"] if excluded else [])])
     return table(headers, rows)
 
@@ -145,75 +155,113 @@ def _figures(summary: Summary | None, tails: dict[str, bool]) -> list[str]:
 
 
 def results_remarks(run: Run, analysis: Analysis) -> list[str]:
-    """Return what the table alone would hide: void cells, excluded samples, their causes."""
-    remarks = [f"**This run is void:** {plain(run.void)}"] if run.void else []
-    for cell in analysis.cells:
-        if cell.void:
-            remarks.append(f"{code(cell.statement)} is void: {plain(cell.void)}")
-        elif cell.excluded:
-            remarks.append(_exclusion(cell))
-    return remarks
+    """Return what the table alone would hide: what is void, left out, or not known well enough.
 
-
-def _exclusion(cell: CellFinding) -> str:
-    reasons = "; ".join(plain(reason) for reason in cell.reasons) or "cause recorded in the run"
-    return f"{code(cell.statement)}: {counted(cell.excluded, 'sample')} excluded ({reasons})"
-
-
-def comparison_table(comparison: ComparisonFinding) -> str:
-    """Return the table of verdicts, or of the passport's differences where nothing is compared."""
-    if comparison.differences:
-        headers = ["Passport field", f"Session {comparison.session}", "Now"]
-        rows = [
-            [code(each.field), each.before or MISSING, each.after or MISSING]
-            for each in comparison.differences
-        ]
-        return table(headers, rows, text_columns=3)
-    headers = ["Statement", "Verdict", "Before (ms)", "Now (ms)", "Ratio", "95% interval"]
-    headers.append("Could be seen")
-    rows = [
-        [
-            code(statement),
-            verdict_text(cell),
-            ms(cell.before.median_ns),
-            ms(cell.after.median_ns),
-            ratio(cell.ratio),
-            f"{ratio(cell.low)} to {ratio(cell.high)}",
-            f"±{percent(cell.detectable)}",
-        ]
-        for statement, cell in comparison.cells.items()
-    ]
-    return table(headers, rows, text_columns=2) if rows else ""
-
-
-def verdict_text(cell: Comparison) -> str:
-    """Return the verdict as people read it."""
-    return f"{cell.verdict.value}{', provisional' if cell.provisional else ''}"
-
-
-def comparison_remarks(analysis: Analysis) -> list[str]:
-    """Return how the verdicts are to be read, and what was not compared."""
-    comparison = analysis.comparison
-    if comparison is None or comparison.differences:
-        return []
+    And what is this run's own: seed, blocks, and what the host did meanwhile.
+    """
     remarks = []
-    if any(cell.provisional for cell in comparison.cells.values()):
+    if run.void:
         remarks.append(
-            "Provisional (one boot): a side was measured within one boot of the server only, and"
-            " a boot alone can move a median."
+            f"**This run is void:** {plain(run.void)}. The figures are shown for what they are"
+            " worth and are compared with nothing."
         )
-    margins = sorted({percent(cell.margin) for cell in comparison.cells.values()})
-    if margins:
-        remarks.append(
-            f"Ratio: now over before. A change counts from ±{joined(margins)}"
-            f"{' by statement' if len(margins) > 1 else ''}. Could be seen: the smallest change "
-            "that these samples would have shown."
-        )
-    missing = [
-        code(cell.statement)
-        for cell in analysis.cells
-        if cell.statement not in comparison.cells and cell.summary is not None
-    ]
-    if missing:
-        remarks.append(f"Not measured before: {joined(missing)}.")
+    remarks += _void_cells(analysis.cells)
+    remarks += _exclusions(analysis.cells)
+    remarks += _precision(run, analysis)
+    if run.blocks:
+        remarks.append(_course(run))
+        remarks.append(f"Meanwhile on the host: {_noise_text(run.blocks)}.")
     return remarks
+
+
+def _void_cells(cells: tuple[CellFinding, ...]) -> list[str]:
+    groups: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.void:
+            groups.setdefault(plain(cell.void), []).append(code(cell.statement))
+    return [
+        f"**Void:** {joined(named)}, compared with nothing: {why}." for why, named in groups.items()
+    ]
+
+
+def _exclusions(cells: tuple[CellFinding, ...]) -> list[str]:
+    """Name each cause once, with the cells that it took samples from."""
+    groups: dict[str, list[str]] = {}
+    for cell in cells:
+        for reason in cell.reasons:
+            count, _, cause = reason.partition(" × ")
+            groups.setdefault(plain(cause), []).append(f"{code(cell.statement)} {count}")
+    return [f"Samples excluded ({cause}): {', '.join(named)}." for cause, named in groups.items()]
+
+
+def _precision(run: Run, analysis: Analysis) -> list[str]:
+    """Say whether the statements asked for are known as well as was asked, and if not, why."""
+    asked = [
+        (cell, cell.summary)
+        for cell in analysis.cells
+        if cell.statement in run.plan.statements and cell.summary and not cell.void
+    ]
+    if not asked:
+        return []
+    wanted = run.plan.precision
+    widths = {cell.statement: _width(summary) for cell, summary in asked}
+    missed = {name: width for name, width in widths.items() if width is None or width > wanted}
+    if not missed:
+        return [f"The median of each statement asked for is known to ±{percent(wanted)}."]
+    named = [
+        code(name) if width is None else f"{code(name)} (±{percent(width)})"
+        for name, width in missed.items()
+    ]
+    return [f"±{percent(wanted)} was not reached for {joined(named)}: {_why_stopped(run)}."]
+
+
+def _width(summary: Summary) -> float | None:
+    """Return how well a median is known, as a share of it; None where n carries no interval."""
+    if summary.low_ns is None or summary.high_ns is None:
+        return None
+    off_ns = max(summary.high_ns - summary.median_ns, summary.median_ns - summary.low_ns)
+    return off_ns / summary.median_ns if off_ns else 0.0
+
+
+def _why_stopped(run: Run) -> str:
+    plan = run.plan
+    match run.stopped:
+        case Stop.MOST:
+            return f"sampling ended at the most samples planned, {plan.most_samples:,}"
+        case Stop.BUDGET:
+            return f"sampling ended when its time was used, {plan.budget_s:g} s"
+        case Stop.SIZE:
+            return "sampling ended when the run's file was full"
+        case Stop.CHANGED:
+            return "sampling ended when the object count changed"
+        case Stop.LOST:
+            return "sampling ended when the server was lost"
+        case _:
+            return "sampling ended before"
+
+
+def _course(run: Run) -> str:
+    """Return what distinguishes this run from another one of its plan."""
+    latency = sum(block.purpose == "latency" for block in run.blocks)
+    costs = len(run.blocks) - latency
+    boots = len({block.boot for block in run.blocks})
+    connection_ns = sum(block.connection_ns for block in run.blocks) / len(run.blocks)
+    return (
+        f"Seed {run.plan.seed}; {counted(latency, 'block')} for latency"
+        + (f" and {costs:,} for costs" if costs else "")
+        + f", within {counted(boots, 'boot')} of the server; opening the connection took"
+        f" {ms(connection_ns)} ms."
+    )
+
+
+def _noise_text(blocks: tuple[Block, ...]) -> str:
+    loads = [block.noise.load_1min for block in blocks]
+    low, high = f"{min(loads):.1f}", f"{max(loads):.1f}"
+    parts = [f"load {low}" if low == high else f"load {low} to {high}"]
+    steal = max(block.noise.steal for block in blocks)
+    parts.append(f"up to {percent(steal)} of CPU time stolen" if steal else "no CPU time stolen")
+    for resource, name in (("cpu", "a CPU"), ("io", "I/O"), ("memory", "memory")):
+        shares = [b.noise.pressure[resource] for b in blocks if resource in b.noise.pressure]
+        if shares and max(shares) >= _LEAST_WAIT:
+            parts.append(f"some task waiting for {name} up to {percent(max(shares))} of the time")
+    return ", ".join(parts)

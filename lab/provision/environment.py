@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -11,9 +11,9 @@ import msgspec
 from lab.core.errors import LabError, StateMismatchError, UsageError
 from lab.core.progress import Progress
 from lab.core.results import Outcome, Status, Step
+from lab.core.tables import table
 from lab.provision.failures import explained
 from lab.provision.steps import Look, converge
-from lab.provision.tables import table
 from lab.targets.base import Check, Environment, ObjectCounts, Phase, Situation
 
 _PURPOSE = "provision"
@@ -163,9 +163,14 @@ def verify(environment: Environment, objects: int | None) -> Outcome:
         status=Status.FAILED if failed else Status.OK,
         text=table(rows, headers=("", "check", "found", "expected")),
         data={"checks": checks, "passed": not failed},
-        hint=_remedies(failed),
+        hint=remedies(failed),
         exit_code=StateMismatchError.exit_code if failed else 0,
     )
+
+
+def remedies(checks: Iterable[Check]) -> str:
+    """Return what to do about ``checks`` that failed, each remedy once."""
+    return " ".join(dict.fromkeys(check.remedy for check in checks if check.remedy))
 
 
 def reset(
@@ -174,6 +179,40 @@ def reset(
     """Destroy the state of ``environment``, for a reason and on a confirmation that names it.
 
     Under ``check`` no confirmation is needed.
+
+    Raises
+    ------
+    UsageError
+        No reason was given, or ``confirmed`` is not the state's name.
+    StateMismatchError
+        The lab did not make what runs there.
+
+    """
+    situation = confirm_reset(
+        environment, because=because, confirmed=environment.state if check else confirmed
+    )
+    diff = (f"- state {environment.state} with all its objects ({situation.directory})",)
+    if situation.phase is Phase.ABSENT:
+        step = _step(Status.OK, f"state {environment.state} does not exist")
+    elif check:
+        step = _step(Status.WOULD_CHANGE, _in_short(situation), diff)
+    else:
+        environment.reset(progress)
+        _require_absent(environment)
+        step = _step(Status.CHANGED, f"destroyed: {because.strip()}", diff)
+    return Outcome(
+        status=step.status,
+        steps=(step,),
+        data={"state": environment.state, "because": because.strip(), "situation": situation},
+        hint="invoke lab.up" if step.status is Status.CHANGED else "",
+    )
+
+
+def confirm_reset(environment: Environment, *, because: str, confirmed: str) -> Situation:
+    """Return what a reset would destroy, once it has a reason and a confirmation.
+
+    Nothing is changed, so that callers can keep the reason before the state is gone. Where there is
+    no state nothing is to be confirmed.
 
     Raises
     ------
@@ -193,22 +232,17 @@ def reset(
     situation = environment.inspect()
     if situation.phase is Phase.FOREIGN:
         raise _foreign(situation)
-    data = {"state": environment.state, "because": because.strip(), "situation": situation}
-    if situation.phase is Phase.ABSENT:
-        absent = _step(Status.OK, f"state {environment.state} does not exist")
-        return Outcome(status=Status.OK, steps=(absent,), data=data)
-    diff = (f"- state {environment.state} with all its objects ({situation.directory})",)
-    if check:
-        foreseen = _step(Status.WOULD_CHANGE, _in_short(situation), diff)
-        return Outcome(status=foreseen.status, steps=(foreseen,), data=data)
-    if confirmed != environment.state:
+    if situation.phase is not Phase.ABSENT and confirmed != environment.state:
         raise UsageError(
             f"The reset of state {environment.state} is not confirmed.",
             code="reset.not-confirmed",
             why="It destroys all objects of that state, for good.",
             remedy="Type the state's name when asked; off a terminal, --yes takes that name.",
         )
-    environment.reset(progress)
+    return situation
+
+
+def _require_absent(environment: Environment) -> None:
     after = environment.inspect()
     if after.phase is not Phase.ABSENT:
         raise StateMismatchError(
@@ -217,8 +251,6 @@ def reset(
             why=_in_short(after),
             remedy="`env.status` shows what is left.",
         )
-    done = _step(Status.CHANGED, f"destroyed: {because.strip()}", diff)
-    return Outcome(status=done.status, steps=(done,), data=data, hint="invoke lab.up")
 
 
 def _said(steps: Sequence[Step]) -> str:
@@ -266,7 +298,3 @@ def _age(started: str) -> str:
     parts = [f"{days} d"] if days else []
     parts += [f"{hours} h"] if days or hours else []
     return f"{' '.join([*parts, f'{minutes} min'])}, since {started}"
-
-
-def _remedies(failed: list[Check]) -> str:
-    return " ".join(dict.fromkeys(check.remedy for check in failed if check.remedy))

@@ -8,14 +8,9 @@ from collections.abc import Callable, Iterator
 import psycopg
 
 from lab.core.errors import ExternalError, LabError, PreconditionError
-from lab.targets.base import Environment
+from lab.targets.base import Environment, Trouble
 
 _LOG_LINES = 60
-_NO_SPACE = "No space left on device"
-# SQLSTATEs (PostgreSQL's appendix A): disk_full; the server is going down, died or is starting.
-_DISK_FULL = "53100"
-_GONE = ("57P01", "57P02", "57P03")
-_CONNECTION_CLASS = "08"
 
 
 @contextlib.contextmanager
@@ -49,8 +44,8 @@ def _written_since(before: str, after: str) -> str:
 
 def _explain(error: psycopg.Error, environment: Environment, log: str, how_far: str) -> LabError:
     message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    gone = _is_gone(error)
-    if error.sqlstate == _DISK_FULL or (gone and _NO_SPACE in log):
+    trouble = environment.trouble(error, log)
+    if trouble is Trouble.NO_SPACE:
         where = environment.inspect().directory or "the server's data"
         return PreconditionError(
             f"No space left for the server's data. {how_far}".rstrip(),
@@ -58,7 +53,7 @@ def _explain(error: psycopg.Error, environment: Environment, log: str, how_far: 
             why=f"The file system of {where} is full: {message}",
             remedy="Free space there and run the same command again: it goes on from here.",
         )
-    if gone:
+    if trouble is Trouble.GONE:
         return ExternalError(
             f"The server went away. {how_far}".rstrip(),
             code="server.gone",
@@ -72,9 +67,3 @@ def _explain(error: psycopg.Error, environment: Environment, log: str, how_far: 
         why=f"{state}{message}",
         remedy="Remove the cause and run the same command again: it goes on from here.",
     )
-
-
-def _is_gone(error: psycopg.Error) -> bool:
-    if error.sqlstate is None:
-        return isinstance(error, psycopg.OperationalError)
-    return error.sqlstate in _GONE or error.sqlstate.startswith(_CONNECTION_CLASS)

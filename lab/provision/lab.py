@@ -10,11 +10,11 @@ from lab.core.config import Config
 from lab.core.errors import LabError
 from lab.core.progress import Progress
 from lab.core.results import Outcome, Status, gravest
+from lab.core.tables import table
 from lab.provision import environment as environments
 from lab.provision.environment import EnvironmentStep
 from lab.provision.population import PopulationStep
 from lab.provision.steps import DeclaredStep, Look, converge
-from lab.provision.tables import table
 from lab.targets.base import Environment
 
 
@@ -53,8 +53,8 @@ def up(
 ) -> Outcome:
     """Bring about what ``config`` declares; under ``check`` say what that would do.
 
-    A step that fails ends it: the outcome names the error, with its exit code, and running it
-    again goes on from there. The steps carry their differences only with ``diff``.
+    A step that fails ends it: the outcome carries the error, with its exit code, beside the steps,
+    and running it again goes on from there. The steps carry their differences only with ``diff``.
     """
     converged = converge(declared_steps(environment, config), check=check, progress=progress)
     steps = converged.steps
@@ -64,8 +64,6 @@ def up(
     return Outcome(
         status=gravest(steps),
         steps=steps,
-        data={"error": _fields(error) if error else None},
-        hint=error.remedy if error else "",
         exit_code=error.exit_code if error else 0,
         failure=error,
     )
@@ -138,7 +136,3 @@ def _verdict(parts: Sequence[Part], differing: Sequence[Part]) -> str:
 
 def _in_full(error: LabError) -> str:
     return " ".join(filter(None, (error.what, error.why, error.remedy)))
-
-
-def _fields(error: LabError) -> dict[str, str]:
-    return {"code": error.code, "what": error.what, "why": error.why, "next": error.remedy}

@@ -18,19 +18,12 @@ from lab.core.results import Outcome, Status, gravest
 from lab.provision.environment import EnvironmentStep
 from lab.provision.failures import explained
 from lab.provision.steps import Look, converge
-from lab.targets.base import Connection, Environment, Phase, PopulationScheme
+from lab.targets.base import Connection, Environment, Phase, PopulationScheme, Trouble
 
 KILL_POINT = "lab.seed:batch"
 _PURPOSE = "lab.seed"
 # The last string of a command that was killed may take effect after this one has looked: its
 # names are taken then, or gone. Looking again is all that it needs.
-_OVERTAKEN = (
-    psycopg.errors.DuplicateTable,
-    psycopg.errors.DuplicateObject,
-    psycopg.errors.UniqueViolation,
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedObject,
-)
 _LOOKS = 3
 
 
@@ -79,7 +72,7 @@ class PopulationStep(msgspec.Struct, frozen=True, kw_only=True):
             The server went away, or refuses a statement.
 
         """
-        task = _Task(self.count, progress)
+        task = _Task(self.environment, self.count, progress)
         started_ns = time.perf_counter_ns()
         try:
             with self._connected(task.how_far) as connection:
@@ -101,8 +94,9 @@ class PopulationStep(msgspec.Struct, frozen=True, kw_only=True):
                     self._fill(connection, scheme, task, total)
                 else:
                     self._drop(connection, scheme, task, total - self.count)
-            except _OVERTAKEN:
-                if not looks_left:
+            except psycopg.Error as error:
+                overtaken = self.environment.trouble(error) is Trouble.OVERTAKEN
+                if not (overtaken and looks_left):
                     raise
             else:
                 return
@@ -173,7 +167,8 @@ class _Task:
     ``now`` is the number of objects as last counted or acknowledged; None before the first look.
     """
 
-    def __init__(self, goal: int, progress: Progress) -> None:
+    def __init__(self, environment: Environment, goal: int, progress: Progress) -> None:
+        self._environment = environment
         self.goal = goal
         self.now: int | None = None
         self.sent = 0
@@ -191,14 +186,23 @@ class _Task:
         statement: Callable[[int], str],
         batch: int,
     ) -> None:
-        """Send a statement for each of ``numbers``, ``batch`` of them in one string."""
+        """Send a statement for each of ``numbers``, ``batch`` of them in one string.
+
+        A string takes effect whole or not at all; one that is too much is sent in halves.
+        """
         self.growing = self.now is None or self.now < self.goal
         title = "making objects" if self.growing else "dropping objects"
         position = 0
         with self._progress.stage(title, total=len(numbers), unit="objects") as stage:
             while position < len(numbers):
                 part = numbers[position : position + batch]
-                if not _sent(connection, ";".join(map(statement, part)), len(part) > 1):
+                try:
+                    # As bytes: the statements are the target's own, not literals of this module.
+                    connection.execute(";".join(map(statement, part)).encode(), prepare=False)
+                except psycopg.Error as error:
+                    too_much = self._environment.trouble(error) is Trouble.TOO_MUCH
+                    if not (too_much and len(part) > 1):
+                        raise
                     batch = len(part) // 2
                     continue
                 position += len(part)
@@ -209,19 +213,6 @@ class _Task:
         self.sent += number
         stage.advance(number)
         reached(KILL_POINT)
-
-
-def _sent(connection: Connection, string: str, divisible: bool) -> bool:
-    """Send one string, which takes effect whole or not at all; say whether it did."""
-    try:
-        # As bytes: the statements are the target's own, not literals of this module.
-        connection.execute(string.encode(), prepare=False)
-    except psycopg.errors.OutOfMemory:
-        # The server's lock table does not hold so many objects in one transaction.
-        if not divisible:
-            raise
-        return False
-    return True
 
 
 def seed(

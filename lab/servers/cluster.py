@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -17,28 +15,25 @@ from lab.core.errors import ExternalError, LabError, PreconditionError
 from lab.core.files import explained, sync_directory, write_atomically
 from lab.core.killpoints import reached
 from lab.core.processes import ProcessIdentity
+from lab.servers import folders
 from lab.servers.accounts import Account
 from lab.servers.binaries import Binaries
 from lab.servers.settings import INCLUDE
 
 SUPERUSER = "postgres"
-DATA = "data"
-PASSWORD = "password"  # noqa: S105  the name of the file
-_NEW = "new-"
-_REMOVED = "removed-"
 _CLEAN = ("shut down", "shut down in recovery")
 
 
 class PidFile(msgspec.Struct, frozen=True):
-    """What a server wrote into ``postmaster.pid``; ``ready`` once it accepts connections."""
+    """What a server wrote into ``postmaster.pid``; ``status`` is ``ready`` or the like."""
 
     pid: int
     port: int
-    ready: bool
+    status: str
 
 
 def initialise(folder: Path, binaries: Binaries, account: Account) -> None:
-    """Make a data directory and its password in the state's ``folder``.
+    """Make a data directory and its password in the state's ``folder``, which holds nothing else.
 
     It is made beside its place and renamed when it is complete, so that a half-made one is never
     taken for a state. The password is random, in a file that only its owner may read.
@@ -46,17 +41,19 @@ def initialise(folder: Path, binaries: Binaries, account: Account) -> None:
     Raises
     ------
     PreconditionError
-        The disk is full, or the folder cannot be written.
+        The disk is full, or the folder cannot be written, or holds what the lab did not make.
     ExternalError
         initdb failed.
 
     """
-    sweep(folder)
-    password = folder / PASSWORD
+    folders.claim(folder)
+    password = folder / folders.PASSWORD
     write_atomically(password, f"{secrets.token_urlsafe(24)}\n".encode(), mode=0o600)
     with explained(folder, "making a state in"):
         account.own(password)
-        new = Path(tempfile.mkdtemp(prefix=_NEW, dir=folder))
+        scratch = folders.make_scratch(folder)
+        new = scratch / folders.DATA
+        new.mkdir(mode=0o700)
         account.own(new)
         reached("env.start.initdb:before")
         _initdb(new, password, binaries, account)
@@ -64,9 +61,11 @@ def initialise(folder: Path, binaries: Binaries, account: Account) -> None:
             file.write(f"\n{INCLUDE}\n")
             file.flush()
             os.fsync(file.fileno())
+        folders.mark(new)
         reached("env.start.initdb:made")
-        new.rename(folder / DATA)
+        new.rename(folder / folders.DATA)
         sync_directory(folder)
+        folders.discard(scratch)
     reached("env.start.initdb:after")
 
 
@@ -94,8 +93,8 @@ def _initdb(new: Path, password: Path, binaries: Binaries, account: Account) -> 
         **account.popen_arguments(),
     )
     if done.returncode != 0:
-        shutil.rmtree(new, ignore_errors=True)
-        raise failed("initdb could not make a state.", done.stdout, new.parent)
+        folders.discard(new.parent)
+        raise failed("initdb could not make a state.", done.stdout, new.parent.parent)
 
 
 def failed(what: str, output: str, folder: Path) -> LabError:
@@ -122,35 +121,33 @@ def environment() -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 
-def sweep(folder: Path) -> None:
-    """Take away what an interrupted initdb or reset left in the state's ``folder``."""
-    for pattern in (f"{_NEW}*", f"{_REMOVED}*"):
-        for rest in folder.glob(pattern):
-            shutil.rmtree(rest, ignore_errors=True)
+def require_made_by_the_lab(data: Path) -> None:
+    """Refuse data that the lab did not make: it neither serves nor resets them.
 
+    Raises
+    ------
+    PreconditionError
+        The line is missing that the lab puts into the configuration of what it makes.
 
-def remove(folder: Path, other_files: tuple[str, ...]) -> tuple[str, ...]:
-    """Remove the data, the password and ``other_files`` from ``folder``; return what stays.
-
-    The data go out of the way in one rename first, so that none are left half removed.
     """
-    with explained(folder, "removing the state in"):
-        if (folder / DATA).exists():
-            (folder / DATA).rename(folder / f"{_REMOVED}{secrets.token_hex(4)}")
-            sync_directory(folder)
-        reached("env.reset.renamed:after")
-        sweep(folder)
-        for name in (PASSWORD, *other_files):
-            (folder / name).unlink(missing_ok=True)
-        return tuple(sorted(each.name for each in folder.iterdir()))
+    conf = data / "postgresql.conf"
+    with explained(conf, "reading"):
+        text = conf.read_text(encoding="utf-8", errors="replace") if conf.exists() else ""
+    if INCLUDE not in text.splitlines():
+        raise PreconditionError(
+            f"The folder {data} was not made by the lab.",
+            code="state.foreign-data",
+            why=f"Its postgresql.conf has no line {INCLUDE}, which all data of the lab's have.",
+            remedy="Move the folder elsewhere and run the command again; where it is the lab's,"
+            " put the line back.",
+        )
 
 
 def read_pid_file(data: Path) -> PidFile | None:
     """Return what ``postmaster.pid`` says; None where there is none, or only a part of one."""
     try:
         lines = (data / "postmaster.pid").read_text(errors="replace").splitlines()
-        ready = len(lines) > 7 and lines[7].strip() in ("ready", "standby")
-        return PidFile(int(lines[0]), int(lines[3]), ready)
+        return PidFile(int(lines[0]), int(lines[3]), lines[7].strip() if len(lines) > 7 else "")
     except (FileNotFoundError, ValueError, IndexError):
         return None
 
@@ -158,7 +155,13 @@ def read_pid_file(data: Path) -> PidFile | None:
 def is_ready(data: Path) -> bool:
     """Say whether the server on ``data`` has written down that it accepts connections."""
     file = read_pid_file(data)
-    return file is not None and file.ready
+    return file is not None and file.status in ("ready", "standby")
+
+
+def is_stopping(data: Path) -> bool:
+    """Say whether the server on ``data`` has written down that it is shutting down."""
+    file = read_pid_file(data)
+    return file is not None and file.status == "stopping"
 
 
 def postmaster(data: Path) -> ProcessIdentity | None:
@@ -201,6 +204,21 @@ def shut_down_cleanly(data: Path, binaries: Binaries) -> bool:
     return control(data, binaries).get("Database cluster state") in _CLEAN
 
 
+def only_writes(server: ProcessIdentity) -> bool:
+    """Say whether a ``server`` that shuts down has ended its sessions and but writes to disk.
+
+    Its checkpointer is left then, and the processes that do its I/O. The state in the data does
+    not tell: it says so only once the checkpoint has ended that was under way before.
+    """
+    left = []
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(server.pid).children():
+            with contextlib.suppress(psutil.Error):
+                left.append(" ".join(child.cmdline()))
+    writers = [title for title in left if "checkpointer" in title]
+    return bool(writers) and all("io worker" in title for title in left if title not in writers)
+
+
 def require_version(data: Path, binaries: Binaries) -> None:
     """Refuse data that another major version of PostgreSQL made.
 
@@ -220,6 +238,16 @@ def require_version(data: Path, binaries: Binaries) -> None:
             why="PostgreSQL does not read the data of another major version.",
             remedy=f"Install a build of PostgreSQL {made_by}, or use another workspace.",
         )
+
+
+def foreign(pid: int, data: Path) -> PreconditionError:
+    """Return the error that says that the server ``pid`` on ``data`` is not the lab's."""
+    return PreconditionError(
+        f"Another PostgreSQL (pid {pid}) runs on the state {data.parent.name}.",
+        code="server.foreign",
+        why=f"It works in {data}, but this lab did not start it and leaves it alone.",
+        remedy="Stop it the way it was started, and run the command again.",
+    )
 
 
 def remove_stale_pid_file(data: Path) -> None:

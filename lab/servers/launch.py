@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import signal
 import subprocess
 import threading
 import time
@@ -19,7 +17,7 @@ import psycopg
 from lab.core.errors import ExternalError, LabError, LabTimeoutError, PreconditionError
 from lab.core.files import explained
 from lab.core.processes import ProcessIdentity
-from lab.servers import cluster, logs, ports
+from lab.servers import cluster, folders, logs, ports
 from lab.servers.accounts import Account
 from lab.servers.binaries import Binaries
 
@@ -106,17 +104,6 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def signal_group(process: ProcessIdentity, number: signal.Signals) -> None:
-    """Send a signal to this very process and its group, where it leads one."""
-    if not process.alive():
-        return
-    with contextlib.suppress(ProcessLookupError):
-        if os.getpgid(process.pid) == process.pid:
-            os.killpg(process.pid, number)
-        else:
-            process.send(number)
-
-
 def wait_ready(
     process: ProcessIdentity | None,
     is_ready: Callable[[], bool],
@@ -172,7 +159,7 @@ def refused(problem: str) -> LabError:
             "The server does not accept the lab's password.",
             code="server.password",
             why=f"The password of the user {USER} is no longer that which the state was made with.",
-            remedy=f"Set it back to the one in the file `{cluster.PASSWORD}` beside the data.",
+            remedy=f"Set it back to the one in the file `{folders.PASSWORD}` beside the data.",
         )
     return ExternalError(
         "The server accepts no connection.",

@@ -50,19 +50,6 @@ def choose_free() -> int:
     )
 
 
-def require_free(port: int) -> None:
-    """Refuse a ``port`` that something listens on.
-
-    Raises
-    ------
-    PreconditionError
-        It is taken; by whom is said where it can be seen.
-
-    """
-    if not is_free(port):
-        raise taken(port)
-
-
 def taken(port: int) -> PreconditionError:
     """Return the error that says who holds ``port``."""
     return PreconditionError(

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.core.errors import LabError, LabTimeoutError, PreconditionError
+from lab.core.errors import ExternalError, LabError, PreconditionError
 from lab.core.files import explained, read_struct, write_atomically, write_struct
 from lab.core.killpoints import reached
 from lab.core.locks import exclusive
@@ -29,7 +28,7 @@ from lab.core.processes import ProcessIdentity
 from lab.core.progress import Progress
 from lab.core.results import Status, Step
 from lab.servers import binaries as programs
-from lab.servers import cluster, launch, logs, placement, ports, settings
+from lab.servers import cluster, folders, launch, logs, placement, ports, settings, stopping
 from lab.servers.accounts import Account, account_for, not_the_owner
 from lab.servers.records import Condition, Found, Launch, Record
 
@@ -39,10 +38,9 @@ if TYPE_CHECKING:
 READY_S = 60.0
 RECOVERED_S = 900.0
 """Time-outs until the server answers: after an orderly stop, and after a crash."""
-_STOP = ((signal.SIGINT, 90.0), (signal.SIGQUIT, 15.0), (signal.SIGKILL, 15.0))
-_SURVIVORS_S = 30.0
+_CLOSING_S = 1.0
+"""For how long a process that was killed may still be seen, and hold its port after that."""
 _LOCK_WAIT_S = 120.0
-_LAUNCH = "launch.json"
 
 
 class EmbeddedServer:
@@ -95,7 +93,7 @@ class EmbeddedServer:
     @property
     def data(self) -> Path:
         """The data directory."""
-        return self.folder / cluster.DATA
+        return self.folder / folders.DATA
 
     @property
     def binaries(self) -> programs.Binaries:
@@ -108,7 +106,8 @@ class EmbeddedServer:
         Raises
         ------
         PreconditionError
-            The state belongs to another user or another workspace, or a file cannot be read.
+            The state belongs to another user or another workspace, or is none that the lab made,
+            or a file cannot be read.
 
         """
         record = self._record()
@@ -117,20 +116,26 @@ class EmbeddedServer:
         placement.require_own(self.link, self._base)
         if os.geteuid() not in (0, self.data.stat().st_uid):
             raise not_the_owner(self.data)
+        cluster.require_made_by_the_lab(self.data)
         process = cluster.postmaster(self.data) or self._recorded_process(record)
-        if process is None:
+        ours = process is not None and self._is_ours(process)
+        # Of one that ends at this moment it cannot be told any more whose it was.
+        if process is None or not (ours or process.alive()):
             clean = cluster.shut_down_cleanly(self.data, self.binaries)
             condition = Condition.STOPPED if clean else Condition.CRASHED
             return Found(condition=condition, port=record.port)
         file = cluster.read_pid_file(self.data)
         return Found(
-            condition=Condition.RUNNING if self._is_ours(process) else Condition.FOREIGN,
+            condition=Condition.RUNNING if ours else Condition.FOREIGN,
             port=file.port if file else record.port,
             process=process,
+            stopping=cluster.is_stopping(self.data),
         )
 
     def start(self, progress: Progress) -> tuple[Step, ...]:
         """Start the server, or adopt the one that runs; never a second one.
+
+        One that is about to end is waited for, and a new one started then.
 
         Raises
         ------
@@ -144,15 +149,15 @@ class EmbeddedServer:
         """
         settings.wanted(self.name, self._port or 0, self._settings)
         with exclusive(self._lock_file, "env.start", wait_s=_LOCK_WAIT_S):
-            found = self._settled()
-            if found.condition is Condition.RUNNING:
-                return (self._adopt(found),)
+            found, adopted = self._adopted(progress)
+            if adopted is not None:
+                return (adopted,)
             account = account_for(self.data)
             placement.place(self.link, account, self._base)
             # As root the place may hold a state already, from a `.lab` that was removed since.
-            found = self._settled()
-            if found.condition is Condition.RUNNING:
-                return (self._adopt(found),)
+            found, adopted = self._adopted(progress)
+            if adopted is not None:
+                return (adopted,)
             binaries = programs.runnable(self.binaries, account, self._base)
             steps: tuple[Step, ...] = ()
             if found.condition is Condition.ABSENT:
@@ -170,14 +175,14 @@ class EmbeddedServer:
         PreconditionError
             The server is not the lab's.
         LabTimeoutError
-            It does not end.
+            It does not end, or still writes its last checkpoint; it goes on stopping then.
 
         """
         with exclusive(self._lock_file, "env.stop", wait_s=_LOCK_WAIT_S):
-            return (self._stop(progress),)
+            return (self._stop(progress, in_order=True),)
 
     def reset(self, progress: Progress) -> tuple[Step, ...]:
-        """Stop the server and destroy the state; files that the lab did not make stay.
+        """Stop the server at once and destroy the state; files that the lab did not make stay.
 
         Raises
         ------
@@ -186,11 +191,11 @@ class EmbeddedServer:
 
         """
         with exclusive(self._lock_file, "env.reset", wait_s=_LOCK_WAIT_S):
-            stopped = self._stop(progress)
-            if not self.link.exists():
+            stopped = self._stop(progress, in_order=False)
+            if not self.link.exists() or not (self.data.is_dir() or folders.is_marked(self.folder)):
                 return (stopped, Step(name="state", status=Status.OK, why="there is none"))
-            own = (settings.FILE, _LAUNCH)
-            kept = cluster.remove(self.folder, own)
+            progress.say(f"Removing the files of the state {self.name} …")
+            kept = folders.remove(self.folder)
             if not set(kept) - {placement.ORIGIN}:
                 placement.forget(self.link, self._base)
                 why = f"removed {self.name}"
@@ -243,7 +248,7 @@ class EmbeddedServer:
         return read_struct(self._record_file, Record) or Record()
 
     def _token(self) -> str:
-        return (read_struct(self.folder / _LAUNCH, Launch) or Launch()).token
+        return (read_struct(self.folder / folders.LAUNCH, Launch) or Launch()).token
 
     def _recorded_process(self, record: Record) -> ProcessIdentity | None:
         """Return the recorded process if it still serves the data, whatever became of its files."""
@@ -262,8 +267,8 @@ class EmbeddedServer:
     def _settled(self) -> Found:
         """Inspect; where a launch of a killed command is still under way, wait for its end."""
         found = self.inspect()
-        if found.condition is Condition.FOREIGN:
-            raise self._foreign(found)
+        if found.process and found.condition is Condition.FOREIGN:
+            raise cluster.foreign(found.process.pid, self.data)
         pending = None if found.process else launch.launched_with(self._token())
         if pending is None:
             return found
@@ -272,12 +277,30 @@ class EmbeddedServer:
         )
         return self.inspect()
 
-    def _adopt(self, found: Found) -> Step:
-        assert found.process is not None
-        self._note(Record(found.port, found.process))
-        self._await_ready(found.process, found.port, logs.size(self.log), RECOVERED_S)
+    def _adopted(self, progress: Progress) -> tuple[Found, Step | None]:
+        """Adopt what runs; wait for what is about to end. The step is None where nothing runs."""
+        found = self._settled()
+        while found.process is not None:
+            if found.stopping:
+                stopping.await_shutdown(found.process, progress)
+            else:
+                adopted = self._adopt(found, found.process)
+                if adopted is not None:
+                    return found, adopted
+            found = self._settled()
+        return found, None
+
+    def _adopt(self, found: Found, process: ProcessIdentity) -> Step | None:
+        """Adopt the server that runs; None where it ends instead of answering."""
+        self._note(Record(found.port, process))
+        try:
+            self._await_ready(process, found.port, logs.size(self.log), RECOVERED_S)
+        except ExternalError:
+            if launch.wait_until(lambda: self._ends(process), _CLOSING_S):
+                return None
+            raise
         why = (
-            f"already running on {ports.LOOPBACK}:{found.port}, pid {found.process.pid},"
+            f"already running on {ports.LOOPBACK}:{found.port}, pid {process.pid},"
             f" since {found.started}"
         )
         changed = self.settings_differences()
@@ -285,22 +308,26 @@ class EmbeddedServer:
             why += "; it runs with other settings than are declared, until it is started anew"
         return Step(name="server", status=Status.OK, why=why, diff=changed)
 
+    def _ends(self, process: ProcessIdentity) -> bool:
+        return not process.alive() or cluster.is_stopping(self.data)
+
     def _launch(
         self, found: Found, binaries: programs.Binaries, account: Account, progress: Progress
     ) -> Step:
         port = self._port or self._record().port or ports.choose_free()
-        ports.require_free(port)
         crashed = found.condition is Condition.CRASHED
         if crashed:
             progress.say("The server did not end in order: it recovers first …")
-            self._await_survivors()
+        stopping.await_survivors(self.data)
+        if not launch.wait_until(lambda: ports.is_free(port), _CLOSING_S):
+            raise ports.taken(port)
         cluster.remove_stale_pid_file(self.data)
         self._note(Record(port))
         declared = settings.wanted(self.name, port, self._settings)
         write_atomically(self._conf, settings.render(declared).encode())
         logs.put_aside(self.log)
         token = secrets.token_hex(8)
-        write_struct(self.folder / _LAUNCH, Launch(token))
+        write_struct(self.folder / folders.LAUNCH, Launch(token))
         reached("env.start.launch:before")
         offset = logs.size(self.log)
         pid = launch.spawn(binaries, account, self.data, self.log, token)
@@ -325,24 +352,21 @@ class EmbeddedServer:
             why=f"{why}; {recovered}" if recovered else why,
         )
 
-    def _stop(self, progress: Progress) -> Step:
-        found = self._settled() if self.link.exists() else self.inspect()
+    def _stop(self, progress: Progress, *, in_order: bool) -> Step:
+        found = self._settled()
         process = found.process
         if process is None:
             return Step(name="server", status=Status.OK, why="nothing runs")
         progress.say(f"Stopping PostgreSQL (pid {process.pid}) …")
-        for number, seconds in _STOP:
-            launch.signal_group(process, number)
-            if launch.wait_until(lambda: not process.alive(), seconds):
-                break
+        if in_order:
+            ended_by = stopping.end_in_order(process, progress)
         else:
-            raise self._does_not_end([process.pid])
-        self._await_survivors()
+            ended_by = stopping.end_at_once(process)
+        stopping.await_survivors(self.data)
         self._note(Record(found.port))
-        after = self.inspect()
         why = f"stopped pid {process.pid}"
-        if after.condition is Condition.CRASHED:
-            why += f" by {number.name}, since it did not end by itself: the next start recovers"
+        if in_order and self.inspect().condition is Condition.CRASHED:
+            why += f" by {ended_by.name}, since it did not end by itself: the next start recovers"
         return Step(name="server", status=Status.CHANGED, why=why)
 
     def _await_ready(
@@ -357,36 +381,13 @@ class EmbeddedServer:
             seconds=seconds,
         )
 
-    def _await_survivors(self) -> None:
-        """Wait for backends that outlive their server: they hold its shared memory."""
-        if not launch.wait_until(lambda: not cluster.processes_in(self.data), _SURVIVORS_S):
-            raise self._does_not_end(cluster.processes_in(self.data))
-
     def _connect(
         self, port: int, database: str, application: str
     ) -> psycopg.Connection[tuple[Any, ...]]:
-        path = self.folder / cluster.PASSWORD
+        path = self.folder / folders.PASSWORD
         with explained(path, "reading"):
             password = path.read_text(encoding="utf-8").strip()
         return launch.connect(port, database, password, application)
 
     def _note(self, record: Record) -> None:
         write_struct(self._record_file, record)
-
-    def _does_not_end(self, pids: list[int]) -> LabTimeoutError:
-        return LabTimeoutError(
-            f"Processes of PostgreSQL on the state {self.name} do not end: pid"
-            f" {', '.join(map(str, pids))}.",
-            code="server.does-not-end",
-            why="They are busy, or wait for the disk; nothing can start on the state before.",
-            remedy="Wait until they have ended, or end them, and run the command again.",
-        )
-
-    def _foreign(self, found: Found) -> PreconditionError:
-        pid = found.process.pid if found.process else 0
-        return PreconditionError(
-            f"Another PostgreSQL (pid {pid}) runs on the state {self.name}.",
-            code="server.foreign",
-            why=f"It works in {self.data}, but this lab did not start it and leaves it alone.",
-            remedy="Stop it the way it was started, and run the command again.",
-        )

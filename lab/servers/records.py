@@ -32,11 +32,15 @@ class Condition(StrEnum):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """What `EmbeddedServer.inspect` found; ``started`` as ISO 8601 in UTC."""
+    """What `EmbeddedServer.inspect` found; ``started`` as ISO 8601 in UTC.
+
+    ``stopping`` says that the process is shutting down.
+    """
 
     condition: Condition
     port: int = 0
     process: ProcessIdentity | None = None
+    stopping: bool = False
 
     @property
     def started(self) -> str:

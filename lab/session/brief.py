@@ -6,10 +6,14 @@ from typing import Any
 
 import msgspec
 
+from lab.core.errors import LabError
 from lab.core.results import Outcome, Status
 from lab.core.workspace import Workspace
 from lab.notebook import prompt
-from lab.notebook.entries import entries
+from lab.notebook.compose import measure_files
+from lab.notebook.entries import LogEntry, entries
+from lab.notebook.evidence import runs_of
+from lab.notebook.sentences import headline
 from lab.session.context import Context
 from lab.session.notes import notes_of
 from lab.session.opening import Session, open_session
@@ -138,28 +142,28 @@ def _session_text(view: SessionView) -> str:
 
 
 def _recent(workspace: Workspace) -> list[dict[str, Any]]:
-    """Return the newest entries with the headlines that their sessions left."""
-    headlines = dict(_headlines(workspace))
+    """Return the newest entries, each with the headline that its evidence gives."""
     return [
         {
             "session": entry.number,
             "date": entry.date or "",
             "title": entry.title,
-            "headline": headlines.get(entry.session or "", ""),
+            "headline": _headline(workspace, entry),
         }
         for entry in reversed(entries(workspace.log)[-_RECENT:])
     ]
 
 
-def _headlines(workspace: Workspace) -> list[tuple[str, str]]:
-    from lab.session.journal import Journal
-
-    found = []
-    for path in workspace.sessions.glob("*/journal.jsonl"):
-        left = Journal(path).done("entry")
-        if left is not None:
-            found.append((path.parent.name, str(left.get("headline", ""))))
-    return found
+def _headline(workspace: Workspace, entry: LogEntry) -> str:
+    """Return what a lab's entry found in one line; empty where its evidence does not say."""
+    if entry.session is None:
+        return ""
+    try:
+        files = runs_of(workspace, entry.number)
+        measured = measure_files(workspace, entry.number, files)
+    except LabError:
+        return ""
+    return headline(measured[-1].analysis) if measured else ""
 
 
 def _recent_line(entry: dict[str, Any]) -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 from statistics import median
 
 import msgspec
-from tabulate import tabulate
 
 import lab
 from lab.core.config import Config
 from lab.core.errors import LabError
 from lab.core.results import Outcome, Status
+from lab.core.tables import table
 from lab.core.workspace import Workspace
 from lab.measure import host
 from lab.targets.base import Environment
@@ -57,7 +57,7 @@ def examine(environment: Environment, workspace: Workspace, config: Config) -> O
     bad = [each for each in findings if each.status != _FINE]
     return Outcome(
         status=Status.OK,
-        text=tabulate(rows, headers=("", "what", "found", "what it costs"), disable_numparse=True),
+        text=table(rows, headers=("", "what", "found", "what it costs")),
         summary="Everything that a session needs is here."
         if not bad
         else f"{len(bad)} of {len(findings)} findings are worth a look.",

@@ -18,7 +18,7 @@ from lab.notebook.append import PlannedAppend, carry_out, plan_append
 from lab.notebook.compose import compose
 from lab.notebook.render import Entry, render_entry, render_log_heading, render_message
 from lab.session.context import Context
-from lab.session.notes import notes_for_entry, notes_of
+from lab.session.notes import notes_of, settled
 from lab.session.opening import Session, close_session
 from lab.vcs.base import Recorded, Repository
 
@@ -69,7 +69,7 @@ def finish(context: Context, session: Session, *, message: str = "") -> Finished
         "entry", lambda: _write_entry(context, session, repository, composed, message)
     )
     entry, _ = composed(left["date"])
-    text = (session.directory / "entry.md").read_text(encoding="utf-8")
+    text = session.entry.read_text(encoding="utf-8")
     steps = [_changed("entry", f"session {entry.number}: {entry.title}")]
 
     _append(context, session, text)
@@ -130,9 +130,10 @@ def _write_entry(
 ) -> dict[str, Any]:
     """Render the entry from evidence and notes, and keep it beside the journal."""
     date = datetime.now(UTC).date().isoformat()
-    entry, headline = composed(date)
-    text = render_entry(context.workspace, entry)
-    write_atomically(session.directory / "entry.md", text.encode())
+    with settled(context.workspace):
+        entry, headline = composed(date)
+        text = render_entry(context.workspace, entry)
+        write_atomically(session.entry, text.encode())
     said = {"change": message, "log": "", "prompt": ""}
     return {
         "date": date,
@@ -158,7 +159,7 @@ def _entry(context: Context, session: Session, date: str) -> tuple[Entry, str]:
         goal=session.opening.goal,
         date=date,
         runs=session.runs(),
-        notes=notes_for_entry(session),
+        notes=notes_of(session),
     )
 
 
@@ -176,6 +177,8 @@ def _record(
     journal, workspace = session.journal, context.workspace
     messages = composed["messages"]
     lab_files = [workspace.log, *_evidence(context, session)]
+    if workspace.is_default and workspace.readme.exists():
+        lab_files.append(workspace.readme)
     apart = context.config.session.separate_log
 
     def describe() -> dict[str, Any]:

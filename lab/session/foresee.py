@@ -10,6 +10,8 @@ from lab.session.opening import MeasureOptions, Session
 from lab.targets.base import Phase
 
 _WOULD = Status.WOULD_CHANGE
+# No change carries it as its session's id: one without any must not be taken for the session's.
+_NOT_OPENED = "not-opened"
 
 
 def foresee_start(
@@ -57,7 +59,7 @@ def _foresee_ready(context: Context, session: Session | None, objects: int | Non
     repository = context.repository()
     if repository is not None:
         files = [context.workspace.log, context.workspace.prompt]
-        repository.require_ready(session.id if session else "", files)
+        repository.require_ready(session.id if session else _NOT_OPENED, files)
     situation = context.environment.inspect()
     if situation.phase is not Phase.RUNNING:
         why = f"{situation.phase.value}; would be started and verified"

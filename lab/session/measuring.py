@@ -18,7 +18,7 @@ from lab.measure.record import Run
 from lab.notebook import evidence
 from lab.notebook.append import last_number
 from lab.notebook.compose import measure_files
-from lab.provision.environment import EnvironmentStep
+from lab.provision.environment import EnvironmentStep, remedies
 from lab.provision.steps import converge
 from lab.session.context import Context
 from lab.session.notes import adopt_waiting_notes
@@ -175,5 +175,5 @@ def _unfit(failed: Iterable[Check]) -> StateMismatchError:
         "The environment is not fit to be measured.",
         code="environment.unfit",
         why=reasons,
-        remedy=" ".join(dict.fromkeys(check.remedy for check in failed if check.remedy)),
+        remedy=remedies(failed),
     )

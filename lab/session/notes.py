@@ -19,6 +19,8 @@ from lab.notebook.render import Note
 from lab.session.opening import Session, open_session, require_session
 
 _FOLDER = "notes"
+# Marks notes that no session was asked for: they outlive one that is given up.
+_WAITING = "waiting-"
 _WAIT_S = 30.0
 
 
@@ -65,64 +67,69 @@ def add_notes(workspace: Workspace, wanted: Sequence[tuple[str, str]]) -> Kept:
         No session is open.
     """
     require_text(wanted)
-    with _settled(workspace):
+    with settled(workspace):
         session = require_session(workspace)
         return _keep(workspace, session, wanted)
 
 
 def add_waiting_note(workspace: Workspace, text: str) -> Kept:
     """Keep a note for the open session, or for the next one where none is open."""
-    with _settled(workspace):
-        return _keep(workspace, open_session(workspace), [("note", text)])
+    with settled(workspace):
+        return _keep(workspace, open_session(workspace), [("note", text)], prefix=_WAITING)
 
 
 def adopt_waiting_notes(session: Session) -> None:
     """Make the notes that waited for a session this session's own, unless its entry is written."""
-    if not session.finishing:
+    if not session.composed:
         _move(session.workspace.sessions / _FOLDER, session.directory / _FOLDER)
 
 
 def release_notes(session: Session) -> None:
-    """Let the notes of a session that is discarded wait for the next one."""
-    _move(session.directory / _FOLDER, session.workspace.sessions / _FOLDER)
+    """Let the notes that waited for a session which is given up wait for the next one."""
+    _move(session.directory / _FOLDER, session.workspace.sessions / _FOLDER, f"{_WAITING}*.json")
 
 
-def notes_for_entry(session: Session) -> list[Note]:
-    """Return the session's notes, oldest first, once no writer is at work on one of them."""
-    with _settled(session.workspace):
-        return notes_of(session)
+@contextlib.contextmanager
+def settled(workspace: Workspace) -> Iterator[None]:
+    """Keep notes from slipping in between the look at them and the entry that is made of them."""
+    with exclusive(workspace.sessions / "notes.lock", "session.note", wait_s=_WAIT_S):
+        yield
 
 
 def notes_of(session: Session) -> list[Note]:
     """Return the session's notes, oldest first."""
     folder = session.directory / _FOLDER
     return [
-        msgspec.json.decode(path.read_bytes(), type=Note) for path in sorted(folder.glob("*.json"))
+        msgspec.json.decode(path.read_bytes(), type=Note)
+        for path in sorted(folder.glob("*.json"), key=_written_at)
     ]
 
 
-@contextlib.contextmanager
-def _settled(workspace: Workspace) -> Iterator[None]:
-    """Keep a note from slipping in between the look at the notes and the entry made of them."""
-    with exclusive(workspace.sessions / "notes.lock", "session.note", wait_s=_WAIT_S):
-        yield
-
-
-def _keep(workspace: Workspace, session: Session | None, wanted: Sequence[tuple[str, str]]) -> Kept:
-    if session is not None and session.finishing:
+def _keep(
+    workspace: Workspace,
+    session: Session | None,
+    wanted: Sequence[tuple[str, str]],
+    prefix: str = "",
+) -> Kept:
+    if session is not None and session.composed:
         session = None
     folder = (session.directory if session else workspace.sessions) / _FOLDER
-    return Kept(notes=tuple(_write(folder, kind, text) for kind, text in wanted), session=session)
+    notes = tuple(_write(folder, prefix, kind, text) for kind, text in wanted)
+    return Kept(notes=notes, session=session)
 
 
-def _move(source: Path, target: Path) -> None:
-    for path in source.glob("*.json"):
+def _move(source: Path, target: Path, pattern: str = "*.json") -> None:
+    for path in source.glob(pattern):
         target.mkdir(parents=True, exist_ok=True)
         path.replace(target / path.name)
 
 
-def _write(folder: Path, kind: str, text: str) -> Note:
+def _write(folder: Path, prefix: str, kind: str, text: str) -> Note:
     note = Note(kind=kind, text=text.strip(), at=datetime.now(UTC).isoformat(timespec="seconds"))
-    name = f"{time.time_ns()}-{secrets.token_hex(3)}.json"
+    name = f"{prefix}{time.time_ns()}-{secrets.token_hex(3)}.json"
     create_exclusively(folder / name, encode(note))
     return note
+
+
+def _written_at(path: Path) -> str:
+    return path.name.removeprefix(_WAITING)

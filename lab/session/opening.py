@@ -79,6 +79,16 @@ class Session(msgspec.Struct, frozen=True):
         """Whether ``session.finish`` has begun to write."""
         return self.journal.begun("entry") is not None
 
+    @property
+    def entry(self) -> Path:
+        """The entry's text, once it is composed."""
+        return self.directory / "entry.md"
+
+    @property
+    def composed(self) -> bool:
+        """Whether the entry is made, so that no note gets into it any more."""
+        return self.entry.exists()
+
     def runs(self) -> list[RunFile]:
         """Return the files of the runs that are done, oldest first."""
         return [

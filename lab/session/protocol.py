@@ -78,11 +78,8 @@ def measure(context: Context, *, goal: str, options: MeasureOptions, check: bool
     StateMismatchError
         What is open does not fit what is asked for.
     ExternalError
-        The run is void. Its samples are kept, and the session stays open.
+        Not one block could be measured.
     """
-    plan = make_plan(settings_of(context.config, options))
-    # What cannot be measured is refused before a session is opened for it.
-    context.environment.workload(plan.statements)
     session = open_session(context.workspace)
     if session is not None and not session.opening.whole:
         _refuse_other_goal(session, goal)
@@ -92,6 +89,11 @@ def measure(context: Context, *, goal: str, options: MeasureOptions, check: bool
         if not check:
             _discard(context, session)
         session = None
+    if session is not None and session.opening.whole:
+        options = session.opening.options
+    plan = make_plan(settings_of(context.config, options))
+    # What cannot be measured is refused before a session is opened for it.
+    context.environment.workload(plan.statements)
     if check:
         return foresee_measure(context, session, options)
     steps: list[Step] = []
@@ -99,13 +101,15 @@ def measure(context: Context, *, goal: str, options: MeasureOptions, check: bool
         session = create_session(context.workspace, goal=goal, whole=True, options=options)
     elif session.opening.whole:
         steps.append(Step(name="session", status=Status.OK, why="going on where it stopped"))
-        options = session.opening.options
     try:
-        steps += _measured(context, session, options)
+        run, added = _measured(context, session, options)
+        steps += added
     except LabError:
         if session.opening.whole and not _holds_something(session):
             _discard(context, session)
         raise
+    if run is not None and run.void:
+        return _void_outcome(session, run, steps)
     if not session.opening.whole:
         return _one_more_run(context, session, steps)
     finished = finish(context, session)
@@ -151,19 +155,20 @@ def abort(context: Context, *, check: bool) -> Outcome:
             folder = evidence.session_folder(context.workspace, number)
             if folder.exists() and not kept.exists():
                 shutil.move(folder, kept)
+        release_notes(session)
         close_session(session)
     return Outcome(status=status, steps=tuple(steps), data={"session": number, "kept": str(kept)})
 
 
-def _measured(context: Context, session: Session, options: MeasureOptions) -> list[Step]:
+def _measured(
+    context: Context, session: Session, options: MeasureOptions
+) -> tuple[Run | None, list[Step]]:
     """Add the run that is missing; none is, where an interrupted whole step has one."""
     steps = prepare(context, session)
     if session.finishing or (session.opening.whole and _has_valid_run(context, session)):
-        return steps
+        return None, steps
     run, added = add_run(context, session, options)
-    if run.void:
-        raise _void(run, session)
-    return [*steps, *added]
+    return run, [*steps, *added]
 
 
 def _holds_something(session: Session) -> bool:
@@ -267,11 +272,18 @@ def _unfinished(session: Session) -> StateMismatchError:
     )
 
 
-def _void(run: Run, session: Session) -> ExternalError:
-    return ExternalError(
+def _void_outcome(session: Session, run: Run, steps: list[Step]) -> Outcome:
+    failure = ExternalError(
         f"The run is void: {run.void}.",
         code="run.void",
         why=f"What was measured is kept as evidence of session {session.number}.",
         remedy="`invoke session.measure` measures anew within the same session; "
         "`invoke session.abort` gives it up.",
+    )
+    return Outcome(
+        status=Status.FAILED,
+        steps=tuple(steps),
+        data={"session": session.number, "id": session.id, "evidence": session.runs()},
+        failure=failure,
+        exit_code=failure.exit_code,
     )

@@ -52,7 +52,7 @@ def summarize(durations_ns: Sequence[int]) -> Summary:
         p90_ns=_percentile(ordered, 90),
         p95_ns=_percentile(ordered, 95),
         p99_ns=_percentile(ordered, 99),
-        drift=find_drift(durations_ns, median_ns),
+        drift=find_drift(durations_ns),
         modes_ns=find_modes(ordered),
     )
 

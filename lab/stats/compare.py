@@ -1,38 +1,29 @@
 """Two runs compared cell by cell, where their samples are not paired: an earlier run against this.
 
-Intervals and p values come from the Mann–Whitney distribution and take a change to be a factor that
-is common to the whole cell. Samples within a boot share that boot's noise, which no test on samples
-can see; therefore one boot on either side caps a verdict at provisional.
+A change is taken to be a factor that is common to the whole cell. What varies from block to block
+is in the intervals (`lab.stats.effect`); what varies from boot to boot cannot be seen in a run of
+one boot, which caps a verdict at provisional.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
-from typing import NamedTuple
+from itertools import chain
 
 from lab.stats.cell import summarize
-from lab.stats.summary import Comparison, Verdict
+from lab.stats.effect import Blocks, Effect, find_effect
+from lab.stats.summary import Comparison, Summary, Verdict
 
 _ALPHA = 0.05
-_POWER = 0.8
-_LEAST_SAMPLES = 6
 _LEAST_SHARE = 0.03
 
-
-class _Effect(NamedTuple):
-    """after / before with its interval; ``carried`` is False where n is too small for one."""
-
-    ratio: float
-    low: float
-    high: float
-    detectable: float
-    carried: bool
+TREND = "trend"
+ONE_BLOCK = "one block"
+"""Reasons of a verdict: a trend on one of the sides; one block on each side."""
 
 
 def compare_family(
-    pairs: Mapping[str, tuple[Sequence[int], Sequence[int]]],
+    pairs: Mapping[str, tuple[Blocks, Blocks]],
     *,
     boots: tuple[int, int],
     noise_floor: float = 0.0,
@@ -43,7 +34,8 @@ def compare_family(
     Parameters
     ----------
     pairs:
-        For each cell, the latencies before and after, in ns; at least one on each side.
+        For each cell, the latencies before and after, in ns, block by block and in order; at least
+        one on each side.
     boots:
         How many boots of the server stand behind before and after.
     noise_floor:
@@ -65,120 +57,70 @@ def compare_family(
 
     Notes
     -----
-    *Effect.* The ratio is the Hodges–Lehmann estimate on logarithms: the median of all after/before
-    ratios. Its interval is bounded by the ratios of rank k and mn + 1 − k, where k is the critical
-    value of the Mann–Whitney statistic (normal approximation with continuity correction; ties only
-    make it wider). A duration of 0 counts as 1 ns.
+    *Effect* and its interval: `lab.stats.effect.find_effect`.
 
     *Family.* Verdicts make claims of several kinds (beyond the margin, within it, other than 1), so
     the intervals are simultaneous: each of m cells has one of level 1 − 0.05/m (Bonferroni), and
-    with 95% confidence all claims of a report hold together. ``p_adjusted`` is Holm's, which is
-    the sharper test of "no difference at all": whenever an interval excludes 1, p_adjusted is at
-    most 0.05. The reverse may fail by a little; the interval decides.
+    with 95% confidence all claims of a report hold together. Holm's procedure, which would be
+    sharper, tests one kind of claim, "no difference at all", and gives no intervals; it is not
+    used, and no p value is computed.
 
     *Margin.* The largest of 3%, ``least_ns`` as a share of the median before, and ``noise_floor``.
 
-    *Detectable.* The smallest change, as a share, that an interval of this width would have told
-    from none four times out of five: half the interval's width on logarithms × (1 + z(0.8)/z),
-    z being the normal quantile of the interval's level, z(0.8) that of the power.
+    *Trend.* Where latencies of a side drifted by more than the margin while they were taken
+    (`lab.stats.drift`), the sides differ by when they were taken: nothing is claimed.
+
+    *One block* on each side shows nothing of what varies between blocks: nothing is claimed.
 
     *Few samples.* Below six on a side, or where the family's level needs more, no interval exists:
-    the verdict is inconclusive, ``low`` and ``high`` are the extreme ratios, and ``detectable`` is
-    1 (100%) or more.
+    the verdict is inconclusive.
+
+    *Simulated* (families of 9 cells, 150 to 200 each; 10% noise within blocks of ten). A/A with
+    noise of 5, 10 and 15% from block to block, common to the cells or of each its own: a change of
+    any size is claimed somewhere in at most 3% of families with 2, 3, 5, 18 or 20 blocks a side,
+    and with the interval by sample alone in up to 87% of those with 3 blocks and 53% of those with
+    20. (From one block of 30 a side, claims would be made in 37 to 100% of families.) A true change
+    of 15% (5% noise within blocks, none between) is found with 3 blocks a side in 91% of cells, one
+    of 10% with 5 blocks in 97%.
 
     """
-    p_values = {name: mann_whitney(before, after) for name, (before, after) in pairs.items()}
-    adjusted = holm(p_values)
     comparisons = {}
     for name, (before, after) in pairs.items():
-        summary = summarize(before)
-        effect = _effect(before, after, _ALPHA / len(pairs))
-        margin = max(_LEAST_SHARE, least_ns / max(summary.median_ns, 1), noise_floor)
-        comparisons[name] = Comparison(
-            verdict=_verdict(effect, margin),
-            before=summary,
-            after=summarize(after),
-            ratio=effect.ratio,
-            low=effect.low,
-            high=effect.high,
-            margin=margin,
-            detectable=effect.detectable,
-            p=p_values[name],
-            p_adjusted=adjusted[name],
-            provisional=min(boots) <= 1,
-        )
+        sides = (summarize(_joined(before)), summarize(_joined(after)))
+        effect = find_effect(before, after, _ALPHA / len(pairs))
+        margin = max(_LEAST_SHARE, least_ns / max(sides[0].median_ns, 1), noise_floor)
+        comparisons[name] = _judged(sides, effect, margin, provisional=min(boots) <= 1)
     return comparisons
 
 
-def mann_whitney(before: Sequence[int], after: Sequence[int]) -> float:
-    """Return the two-sided p value of the Mann–Whitney test.
-
-    Normal approximation with continuity correction and tie-corrected variance; errs on the side of
-    no difference in small samples. 1 where all values are equal.
-
-    Raises
-    ------
-    ValueError
-        A side has no samples.
-
-    """
-    import numpy as np
-
-    if not before or not after:
+def _joined(blocks: Blocks) -> Sequence[int]:
+    durations = tuple(chain.from_iterable(blocks))
+    if not durations:
         raise ValueError("nothing to compare: a side has no samples")
-    values, codes, counts = np.unique(
-        np.concatenate([np.asarray(before), np.asarray(after)]),
-        return_inverse=True,
-        return_counts=True,
-    )
-    if len(values) == 1:
-        return 1.0
-    m, n = len(before), len(after)
-    total = m + n
-    midranks = np.cumsum(counts) - (counts - 1) / 2
-    statistic = float(midranks[codes[m:]].sum()) - n * (n + 1) / 2
-    ties = float((counts.astype(float) ** 3 - counts).sum())
-    variance = m * n / 12 * (total + 1 - ties / (total * (total - 1)))
-    z = max(abs(statistic - m * n / 2) - 0.5, 0) / math.sqrt(variance)
-    return math.erfc(z / math.sqrt(2))
+    return durations
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Return Holm's adjusted p values (Scandinavian Journal of Statistics 6, 1979)."""
-    adjusted = {}
-    highest = 0.0
-    for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[name]))
-        adjusted[name] = highest
-    return adjusted
-
-
-def _effect(before: Sequence[int], after: Sequence[int], alpha: float) -> _Effect:
-    """Return the Hodges–Lehmann ratio with its interval of level 1 − alpha. Needs mn floats."""
-    import numpy as np
-
-    m, n = len(before), len(after)
-    logs_before, logs_after = (
-        np.log(np.maximum(np.asarray(side, dtype=np.float64), 1)) for side in (before, after)
-    )
-    differences = np.sort(np.subtract.outer(logs_after, logs_before), axis=None)
-    z = NormalDist().inv_cdf(1 - alpha / 2)
-    rank = math.floor(m * n / 2 + 0.5 - z * math.sqrt(m * n * (m + n + 1) / 12))
-    carried = min(m, n) >= _LEAST_SAMPLES and rank >= 1
-    if not carried:
-        rank = 1
-    low, high = float(differences[rank - 1]), float(differences[-rank])
-    detectable = math.expm1((high - low) / 2 * (1 + NormalDist().inv_cdf(_POWER) / z))
-    return _Effect(
-        ratio=math.exp(float(np.median(differences))),
-        low=math.exp(low),
-        high=math.exp(high),
-        detectable=detectable if carried else max(detectable, 1.0),
-        carried=carried,
+def _judged(
+    sides: tuple[Summary, Summary], effect: Effect, margin: float, *, provisional: bool
+) -> Comparison:
+    trend = any(side.drift is not None and abs(side.drift.total) > margin for side in sides)
+    found = ((TREND, trend), (ONE_BLOCK, not effect.replicated))
+    reasons = tuple(reason for reason, holds in found if holds)
+    return Comparison(
+        verdict=Verdict.INCONCLUSIVE if reasons else _verdict(effect, margin),
+        before=sides[0],
+        after=sides[1],
+        ratio=effect.ratio,
+        low=effect.low,
+        high=effect.high,
+        margin=margin,
+        detectable=effect.detectable,
+        provisional=provisional,
+        reasons=reasons,
     )
 
 
-def _verdict(effect: _Effect, margin: float) -> Verdict:
+def _verdict(effect: Effect, margin: float) -> Verdict:
     """Judge an interval against the margin."""
     if not effect.carried:
         return Verdict.INCONCLUSIVE

@@ -13,20 +13,23 @@ _GREATEST_P = 0.01
 _LEAST_TOTAL = 0.03
 
 
-def find_drift(durations_ns: Sequence[int], median_ns: float) -> Drift | None:
+def find_drift(durations_ns: Sequence[int]) -> Drift | None:
     """Return the drift of samples in the order in which they were taken, or None.
 
-    Named only where the Mann–Kendall test gives p < 0.01 **and** the Theil–Sen total is over 3% of
-    the median: neighbouring samples resemble each other, which alone makes small trends look
-    significant. Below ten samples nothing is named.
+    Named only where the Mann–Kendall test gives p < 0.01 **and** the trend over the run is above
+    3%: neighbouring samples resemble each other, which alone makes small trends look significant.
+    The trend is exp(slope × (n − 1)) − 1 with the Theil–Sen slope of the logarithms, since a
+    latency cannot fall by more than all of itself. A duration of 0 counts as 1 ns. Below ten
+    samples nothing is named.
     """
     n = len(durations_ns)
-    if n < _LEAST_SAMPLES or median_ns <= 0:
+    if n < _LEAST_SAMPLES:
         return None
     p = mann_kendall(durations_ns)
     if p >= _GREATEST_P:
         return None
-    total = theil_sen(durations_ns) * (n - 1) / median_ns
+    logs = [math.log(max(duration, 1)) for duration in durations_ns]
+    total = math.expm1(theil_sen(logs) * (n - 1))
     return Drift(total=total, p=p) if abs(total) > _LEAST_TOTAL else None
 
 
@@ -49,7 +52,7 @@ def mann_kendall(values: Sequence[int]) -> float:
     return math.erfc(z / math.sqrt(2))
 
 
-def theil_sen(values: Sequence[int]) -> float:
+def theil_sen(values: Sequence[float]) -> float:
     """Return the median of the slopes between all pairs of values, per step.
 
     Needs n(n − 1)/2 floats of memory. At least two values.

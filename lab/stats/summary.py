@@ -10,8 +10,8 @@ import msgspec
 class Drift(msgspec.Struct, frozen=True):
     """A trend over the samples of a cell, in order.
 
-    ``total`` is the Theil–Sen change from first to last as a share of the median (0.05 is +5%);
-    ``p`` is that of the Mann–Kendall test.
+    ``total`` is the change over the run along the fitted curve, as a share of where that begins
+    (0.05 is +5%; always above −1); ``p`` is that of the Mann–Kendall test.
     """
 
     total: float
@@ -57,9 +57,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     ``ratio`` is after / before (Hodges–Lehmann on logarithms) with its interval ``low`` to
     ``high``, 95% for all cells of the family together; ``margin`` is the share of change (δ, 0.03
-    is 3%) that counts; ``detectable`` is the smallest share that could have been seen; ``p`` is
-    that of the Mann–Whitney test, ``p_adjusted`` the same after Holm over the family.
-    ``provisional`` where an arm has only one boot.
+    is 3%) that counts; ``detectable`` is the smallest share that could have been seen.
+    ``provisional`` where a side has only one boot. ``reasons`` say what prevents a claim, whatever
+    the interval (``trend``, ``one block``, ``noisy host``); the verdict is inconclusive then.
     """
 
     verdict: Verdict
@@ -70,6 +70,5 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     high: float
     margin: float
     detectable: float
-    p: float
-    p_adjusted: float
     provisional: bool
+    reasons: tuple[str, ...] = ()

@@ -25,6 +25,10 @@ else:
     Connection = Any
 
 
+SETTINGS_CHANGED = "settings.changed"
+"""The fact that names the settings which are other than as shipped, separated by blanks."""
+
+
 class Phase(StrEnum):
     """What an environment is found to be."""
 
@@ -33,6 +37,16 @@ class Phase(StrEnum):
     CRASHED = "crashed"  # stopped, but not by anybody's wish: the next start recovers
     RUNNING = "running"
     FOREIGN = "foreign"  # running, but not started by this lab
+
+
+class Trouble(StrEnum):
+    """What kind of failure an error of a connection is."""
+
+    NO_SPACE = "no space"  # the file system of the server's data is full
+    GONE = "gone"  # the server died, goes down, or is not up yet
+    TOO_MUCH = "too much"  # more statements in one string than the server takes
+    OVERTAKEN = "overtaken"  # what was to be made is there already, or what was to go is gone
+    REFUSED = "refused"  # anything else
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +186,9 @@ class Environment(Protocol):
         Raises PreconditionError where nothing runs, ExternalError where it does not answer.
         """
 
+    def trouble(self, error: psycopg.Error, log: str = "") -> Trouble:
+        """Say what kind of failure ``error`` is; ``log`` is what the server wrote meanwhile."""
+
     def boot(self, connection: Connection) -> str:
         """Return what identifies this start of the server."""
 
@@ -182,7 +199,11 @@ class Environment(Protocol):
         """Prove that the environment can be measured."""
 
     def facts(self, connection: Connection) -> Mapping[str, str]:
-        """Return what must be alike for two runs to be compared: build, settings, state."""
+        """Return what must be alike for two runs to be compared: build, settings, state.
+
+        Settings have keys that begin with ``setting.``; ``SETTINGS_CHANGED`` may name those that
+        are of interest to a reader.
+        """
 
     def settle(self, connection: Connection) -> None:
         """Make the counters of the measured ``connection`` current.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 from lab.core.errors import UsageError
+from lab.core.nearest import did_you_mean
 from lab.targets.base import Target
 
 
@@ -33,11 +33,10 @@ def target(name: str) -> Target:
 
     """
     if name not in _TARGETS:
-        near = difflib.get_close_matches(name, _TARGETS, n=1, cutoff=0.4)
         raise UsageError(
             f"There is no target `{name}`.",
             code="target.unknown",
             why=f"Known: {', '.join(_TARGETS)}.",
-            remedy=f"Did you mean `{near[0]}`?" if near else "Set `target` to one of these.",
+            remedy=did_you_mean(name, _TARGETS, "Set `target` to one of these."),
         )
     return _TARGETS[name]()

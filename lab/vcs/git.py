@@ -23,7 +23,8 @@ from git import (
     Repo,
 )
 
-from lab.core.errors import ExternalError, StateMismatchError
+from lab.core.errors import ExternalError, LabError, StateMismatchError
+from lab.core.files import explain_full_disk
 from lab.core.killpoints import reached
 from lab.vcs.base import VcsStatus
 from lab.vcs.git_directory import PATIENCE_S, GitDirectory
@@ -340,7 +341,11 @@ class Git:
                 ) from error
         return code, str(printed), str(stderr)
 
-    def _failed(self, repo: Repo, arguments: Sequence[str], output: str) -> ExternalError:
+    def _failed(self, repo: Repo, arguments: Sequence[str], output: str) -> LabError:
+        command = next(part for part in arguments if part[0] != "-" and "=" not in part)
+        full = explain_full_disk(output, self.root, f"git {command} was at work in {self.root}")
+        if full:
+            return full
         lines = [line.rstrip() for line in output.splitlines() if line.strip()]
         why = "\n".join(lines[:12]) or "It said nothing."
         hooks = self._hooks(repo) if "commit" in arguments else []
@@ -351,7 +356,6 @@ class Git:
                 why=why,
                 remedy="Set right what the hook says, then run the same command again.",
             )
-        command = next(part for part in arguments if part[0] != "-" and "=" not in part)
         return ExternalError(
             f"git {command} failed in {self.root}.",
             code="vcs.git-failed",

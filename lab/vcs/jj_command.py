@@ -21,6 +21,7 @@ from lab.core.errors import (
     PreconditionError,
     StateMismatchError,
 )
+from lab.core.files import explain_full_disk
 from lab.core.killpoints import reached
 from lab.vcs.git_directory import GitDirectory
 
@@ -275,7 +276,8 @@ def _explained(command: str, stderr: str, root: Path) -> LabError:
         )
     if re.search(r"^Error: Commit \w+ is immutable", stderr, flags=re.MULTILINE):
         return immutable(root)
-    return ExternalError(
+    full = explain_full_disk(stderr, root, f"jj {command} was at work in {root}")
+    return full or ExternalError(
         f"jj {command} failed in {root}.",
         code="vcs.jj-failed",
         why=_first_lines(stderr) or "It said nothing.",

@@ -1,10 +1,13 @@
 """Hand-made runs: as small as they can be, and every field of interest settable."""
 
+import msgspec
+
 from lab.measure.record import Block, HostNoise, Passport, Plan, Run, Sample
 from lab.metrics.reading import Kind, Reading, Series
-from lab.targets.base import ObjectCounts
+from lab.targets.base import Cycle, ObjectCounts, Operation, Workload
 from lab.targets.postgres.costs import cost_sheet
 
+SETUP = ("CREATE TABLE base (a int)",)
 ALIKE = {"server.version": "18.6", "setting.fsync": "on", "host.cores": "2", "objects.table": "0"}
 QUIET = HostNoise(load_1min=0.3, steal=0.0, pressure={"cpu": 0.01, "io": 0.9, "memory": 0.0})
 MS = 1_000_000
@@ -77,8 +80,41 @@ def cells(*, boot="boot-1", **durations):
     )
 
 
+def in_blocks(*, boot="boot-1", **durations):
+    """Return latency blocks of ten turns each; durations as for `cells`, of one length."""
+    (turns,) = {len(each) for each in durations.values()}
+    return [
+        msgspec.structs.replace(
+            cells(boot=boot, **{name: each[at : at + 10] for name, each in durations.items()}),
+            index=1 + at // 10,
+        )
+        for at in range(0, turns, 10)
+    ]
+
+
+def workload(setup=SETUP, **sql):
+    """Return a workload of creates and drops, and of a rename; ``sql`` replaces a statement's."""
+
+    def operation(kind):
+        return Operation(kind, sql.get(kind.replace("-", "_"), f"{kind} x_{{i}}"))
+
+    pairs = [
+        (operation(f"create-{kind}"), operation(f"drop-{kind}"))
+        for kind in ("table", "view", "index")
+    ]
+    rename = Cycle((operation("alter-rename"),), (Operation("alter-rename", "and back"),))
+    cycles = (*map(Cycle, pairs), rename)
+    return Workload(setup=setup, cycles=cycles, teardown=(), fixtures=3)
+
+
 def run(
-    *blocks, name="run-b", statements=("create-table",), alike=None, target="postgres", void=""
+    *blocks,
+    name="run-b",
+    statements=("create-table",),
+    alike=None,
+    target="postgres",
+    void="",
+    work=None,
 ):
     return Run(
         schema_version=1,
@@ -97,6 +133,7 @@ def run(
             seed=1,
         ),
         blocks=blocks,
+        workload=work or workload(),
         void=void,
     )
 

@@ -41,7 +41,8 @@ def test_file_systems_are_told_apart(tmp_path: Path) -> None:
 def test_where_the_kernel_tells_nothing_there_are_fewer_facts(tmp_path: Path) -> None:
     facts = host_facts(None, tmp_path)
     assert {"host.cores", "host.kernel", "host.memory"} <= facts.keys()
-    assert not {"host.id", "host.cpu", "host.filesystem", "host.virtualisation"} & facts.keys()
+    assert not {"host.cpu", "host.filesystem", "host.virtualisation"} & facts.keys()
+    assert facts["host.id"] == "unknown"
     noise = noise_since(probe_noise(tmp_path), tmp_path)
     assert noise.pressure == {}
     assert noise.steal == 0.0
@@ -60,6 +61,30 @@ def test_what_the_kernel_tells_of_a_host(tmp_path: Path) -> None:
     assert facts["host.cpu-limit"] == "1.5 cores"
     assert facts["host.container"] == "kubepods"
     assert "0123456789abcdef" not in facts["host.id"]
+
+
+def host_id(root: Path) -> str:
+    return host_facts(None, root)["host.id"]
+
+
+@pytest.mark.parametrize("machine_id", [None, "", "uninitialized\n"])
+def test_without_a_machine_id_the_kernels_boot_tells_hosts_apart(
+    tmp_path: Path, machine_id: str | None
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for root, boot in ((one, "5a1e"), (other, "77fc")):
+        put(root, "proc/sys/kernel/random/boot_id", f"{boot}\n")
+        if machine_id is not None:
+            put(root, "etc/machine-id", machine_id)
+    assert host_id(one) == host_id(one)
+    assert host_id(one) != host_id(other)
+    assert host_id(one).startswith("boot ")
+    put(one, "etc/machine-id", "0123456789abcdef\n")
+    known = host_id(one)
+    assert not known.startswith("boot ")
+    # The boot is another one after a restart; the machine is the same.
+    put(one, "proc/sys/kernel/random/boot_id", "9999\n")
+    assert host_id(one) == known
 
 
 def test_a_machine_of_its_own_has_no_hypervisor_and_no_limit(tmp_path: Path) -> None:

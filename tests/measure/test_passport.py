@@ -40,6 +40,12 @@ def test_patch_releases_of_the_client_and_fixtures_are_only_noted() -> None:
     assert not noted.keys() & passport().alike.keys()
 
 
+def test_which_settings_are_not_as_shipped_is_only_noted() -> None:
+    found = passport(environment={"setting.fsync": "off", "settings.changed": "fsync"})
+    assert found.noted["settings.changed"] == "fsync"
+    assert found.alike["setting.fsync"] == "off"
+
+
 def test_a_fact_that_nobody_here_knows_must_be_alike() -> None:
     assert "build.profile" in passport(environment={"build.profile": "debug"}).alike
 

@@ -14,13 +14,13 @@ from lab.measure.plan import (
     COST_TURNS,
     ROUNDS_PER_BLOCK,
     foreseen_statements,
-    kinds_at_most,
     make_plan,
+    opening_blocks,
     rounds,
 )
 from lab.measure.record import EVIDENCE_BYTES, Block, HostNoise, Passport, Plan, Run, Sample
 from lab.metrics.reading import Kind, Reading, Series
-from lab.targets.base import Cycle, ObjectCounts, Operation
+from lab.targets.base import Cycle, ObjectCounts, Operation, Workload
 
 KINDS = ("create-table", "create-view", "create-index", "alter-rename")
 RENAME = Cycle((Operation("alter-rename", "RENAME a"),), (Operation("alter-rename", "RENAME b"),))
@@ -43,6 +43,25 @@ def test_the_default_plan_takes_what_the_configuration_says() -> None:
     plan = make_plan(MeasureConfig(), seed=7)
     assert (plan.samples, plan.most_samples, plan.warmups, plan.seed) == (30, 200, 3, 7)
     assert plan.statements == MeasureConfig().statements
+
+
+@pytest.mark.parametrize(
+    ("samples", "blocks"),
+    [
+        (1, (1,)),
+        (6, (6,)),
+        (10, (10,)),
+        (11, (6, 5)),
+        (30, (10, 10, 10)),
+        (32, (8, 8, 8, 8)),
+        (200, (10,) * 20),
+        (2000, (100,) * 20),
+    ],
+)
+def test_the_least_number_of_samples_is_taken_in_blocks_alike(
+    samples: int, blocks: tuple[int, ...]
+) -> None:
+    assert opening_blocks(samples) == blocks
 
 
 def test_the_least_number_of_samples_is_never_above_the_most() -> None:
@@ -142,10 +161,12 @@ def named(refusal: UsageError) -> dict[str, int]:
 
 def largest(plan: Plan) -> Run:
     """Return a run of ``plan`` in which every statement is slow, fails, and is never precise."""
-    kinds = kinds_at_most(plan.statements)
+    # Whatever a kind brings with it is called something of about its length.
+    kinds = (*plan.statements, *(f"unmake-{kind[7:]}" for kind in plan.statements))
     added = -(-(plan.most_samples - plan.samples) // ROUNDS_PER_BLOCK)
-    sizes = [plan.warmups + plan.samples, *[ROUNDS_PER_BLOCK] * added]
-    sizes[-1] -= sum(sizes) - plan.warmups - plan.most_samples
+    sizes = [*opening_blocks(plan.samples), *[ROUNDS_PER_BLOCK] * added]
+    sizes[-1] -= sum(sizes) - plan.most_samples
+    sizes[0] += plan.warmups
     blocks = [block("latency", kinds, size) for size in sizes]
     blocks += [block("cost", (kind,), COST_TURNS) for kind in kinds]
     facts = {f"some.fact-{i}": "a value of usual length" for i in range(100)}
@@ -159,6 +180,7 @@ def largest(plan: Plan) -> Run:
         passport=Passport(alike=facts, noted={}),
         plan=plan,
         blocks=tuple(blocks),
+        workload=Workload(setup=("CREATE TABLE x",) * 4, cycles=CYCLES, teardown=(), fixtures=2),
     )
 
 

@@ -7,54 +7,28 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from log_support import change, three_sessions
 from notebook_support import corpus, make_run
 
 from lab.core.workspace import Workspace
 from lab.notebook import evidence
-from lab.notebook.append import carry_out, plan_append
 from lab.notebook.compose import compose
-from lab.notebook.entry import Note
 from lab.notebook.regions import parse_regions, splice, wrap
-from lab.notebook.render import REGIONS, render_entry, render_log_heading
+from lab.notebook.render import REGIONS
 from lab.notebook.verify import verify_log
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """A log of three entries: a first run, one that is faster, one with another setting."""
-    workspace = Workspace(tmp_path)
-    for number, run in (
-        (1, make_run(1, "20260218T090000-a")),
-        (2, make_run(2, "20260218T100000-b", factor=0.8, created_at="2026-02-18T10:00:00+00:00")),
-        (3, make_run(3, "20260218T110000-c", **{"setting.fsync": "off"})),
-    ):
-        entry, headline = compose(
-            workspace,
-            number=number,
-            session=f"S{number}",
-            goal="Does it help?",
-            date="2026-02-18",
-            runs=[evidence.write_run(workspace, run)],
-            notes=[Note(kind="finding", text="1.04 ms is a lot.", at="2026-02-18T09:00:00Z")],
-        )
-        assert headline
-        text = render_entry(workspace, entry)
-        heading = render_log_heading(workspace)
-        carry_out(workspace.log, plan_append(workspace.log, text, f"S{number}", heading=heading))
-    return workspace
-
-
-def change(path: Path, old: str, new: str, *, count: int = 1) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, count))
+    return three_sessions(tmp_path)
 
 
 def test_what_was_just_written_agrees(workspace: Workspace) -> None:
     report = verify_log(workspace)
-    assert (report.entries, report.regions, report.problems) == (3, 18, ())
+    assert (report.entries, report.regions, report.verified) == (3, 21, 21)
+    assert (report.older, report.problems) == (0, ())
     text = workspace.log.read_text()
-    assert "improved, provisional" in text
+    assert "Against session 1" in text
     assert "Not compared with session 2" in text
 
 
@@ -102,7 +76,7 @@ def test_evidence_that_is_missing_or_changed_is_named(workspace: Workspace) -> N
     problems = verify_log(workspace).problems
     # The regions of session 1, and those of session 2 that compare with it.
     assert [(each.entry, each.region) for each in problems] == [
-        *[(1, name) for name in REGIONS],
+        *[(1, name) for name in (*REGIONS, "evidence")],
         (2, "comparison"),
         (2, "findings"),
     ]
@@ -115,9 +89,10 @@ def test_a_region_that_was_tampered_with_is_named(workspace: Workspace) -> None:
     good = workspace.log.read_text()
     cases = (
         ("<!-- /lab:derived -->\n", "", "closing comment"),
-        (" v=1 -->", " v=9 -->", "version 9"),
-        ("region=setup", "region=sums", "cannot make it again"),
-        ("run=20260218T090000-a", "run=20260218T090000-z", "missing"),
+        (" form=sha256:", " form=sha512:", "its opening comment was edited"),
+        (" region=setup", " region=sums", "does not belong"),
+        (" run=20260218T090000-a", " run=20260218T090000-z", "does not belong"),
+        (" evidence=sha256:", " evidence=sha256:f", "it was edited"),
     )
     for old, new, said in cases:
         workspace.log.write_text(good)
@@ -132,8 +107,9 @@ def test_an_entry_whose_regions_were_taken_out_is_named(workspace: Workspace) ->
     lines = [line for line in text.split("\n") if "lab:derived" not in line]
     workspace.log.write_text("\n".join(lines))
     problems = verify_log(workspace).problems
-    assert [each.entry for each in problems] == [1, 2, 3]
-    assert "run-20260218T090000-a.json" in problems[0].what
+    names = (*REGIONS, "evidence")
+    assert [(p.entry, p.region) for p in problems] == [(i, n) for i in (1, 2, 3) for n in names]
+    assert "20260218T090000-a" in problems[0].what
 
 
 def test_a_hand_kept_log_has_nothing_to_verify(tmp_path: Path) -> None:
@@ -157,7 +133,7 @@ def test_a_second_run_is_compared_with_the_first_of_its_session(tmp_path: Path) 
     assert second.earlier == runs[0]
     assert second.analysis.comparison is not None
     assert second.analysis.comparison.cells["create-table"].ratio == pytest.approx(1.5, rel=0.01)
-    assert "regressed" in headline
+    assert "create-table 1.5" in headline
     assert entry.title == "DDL latency on postgres at 1,000 objects"
 
 

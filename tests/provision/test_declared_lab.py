@@ -88,8 +88,9 @@ def test_a_refusal_ends_up_with_its_exit_code_and_remedy(environment: Environmen
     refused = up(environment, config=Config(population=PopulationConfig(count=10)))
     assert statuses(refused) == [Status.OK, Status.FAILED]
     assert refused.exit_code == 4
-    assert refused.data["error"]["code"] == "population.surplus"
-    assert "--drop-surplus" in refused.hint
+    assert refused.failure is not None
+    assert refused.failure.code == "population.surplus"
+    assert "--drop-surplus" in refused.failure.remedy
 
 
 def test_status_tells_declared_from_found_and_is_no_failure(environment: Environment) -> None:
@@ -153,6 +154,9 @@ def test_reset_wants_a_reason_and_the_name(
             environment, because=because, confirmed=name, check=False, progress=QUIET
         )
     assert refused.value.code == code
+    with pytest.raises(UsageError) as beforehand:
+        environments.confirm_reset(environment, because=because, confirmed=name)
+    assert beforehand.value.code == code
     assert not {"--yes", environment.state} <= set(refused.value.remedy.replace(",", " ").split())
     assert environment.inspect().phase is Phase.RUNNING
 
@@ -165,6 +169,8 @@ def test_reset_destroys_the_state_once(absent: Environment) -> None:
             absent, because="a trial", confirmed=absent.state, check=check, progress=QUIET
         )
 
+    confirmed = environments.confirm_reset(absent, because="a trial", confirmed=absent.state)
+    assert confirmed.phase is Phase.RUNNING
     foreseen = reset(check=True)
     assert foreseen.status is Status.WOULD_CHANGE
     with contextlib.closing(absent.connect("test")) as connection:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from conftest import KILLED, Driver, make_driver, remove_driver
+from lab_driver import KILLED, Driver, make_driver, remove_driver
 
 from lab.session.finishing import STEPS
 

@@ -1,7 +1,6 @@
 """Drift: the trend tests against scipy, false alarms and power by simulation."""
 
 import math
-from statistics import median
 
 import numpy as np
 import pytest
@@ -48,14 +47,36 @@ def test_theil_sen_is_scipys(values: list[int]) -> None:
 def test_a_straight_line_is_drift_of_its_own_size() -> None:
     drift = summarize([1000 + 10 * i for i in range(21)]).drift
     assert drift is not None
-    assert drift.total == pytest.approx(200 / 1100)
+    # From 1000 to 1200; the curve that is fitted is a little steeper at its beginning.
+    assert drift.total == pytest.approx(0.2, abs=0.005)
     assert drift.p < 1e-9
 
 
 def test_the_direction_is_kept() -> None:
     drift = summarize([1200 - 10 * i for i in range(21)]).drift
     assert drift is not None
-    assert drift.total == pytest.approx(-200 / 1100)
+    assert drift.total == pytest.approx(-200 / 1200, abs=0.005)
+
+
+@given(st.lists(st.integers(min_value=0, max_value=10**12), min_size=10, max_size=60))
+def test_no_latency_falls_by_all_of_itself_or_more(values: list[int]) -> None:
+    for order in (values, sorted(values), sorted(values, reverse=True)):
+        drift = find_drift(order)
+        assert drift is None or drift.total > -1
+
+
+def test_a_steep_fall_is_its_own_share() -> None:
+    drift = find_drift([round(1e6 * 0.9**i) for i in range(30)])
+    assert drift is not None
+    assert drift.total == pytest.approx(0.9**29 - 1, abs=1e-3)
+
+
+@given(st.lists(st.integers(min_value=1, max_value=10**9), min_size=10, max_size=40))
+def test_there_and_back_is_nothing(values: list[int]) -> None:
+    forth, back = find_drift(values), find_drift(values[::-1])
+    # The threshold of 3% is one up and another down, so only a clear trend is seen both ways.
+    if forth is not None and back is not None:
+        assert (1 + forth.total) * (1 + back.total) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +110,7 @@ def test_false_alarms_are_rare(n: int, sigma: float, memory: float, tick: int, m
     for _ in range(trials):
         ticks = np.round(noise(rng, n, sigma, memory) / tick).astype(int)
         durations = (ticks * tick).tolist()
-        alarms += find_drift(durations, median(durations)) is not None
+        alarms += find_drift(durations) is not None
     assert alarms / trials <= most
 
 
@@ -99,4 +120,4 @@ def test_a_real_drift_is_found() -> None:
     found = [summarize((noise(rng, 60, 0.05) * ramp).astype(int).tolist()).drift for _ in range(60)]
     totals = [drift.total for drift in found if drift is not None]
     assert len(totals) >= 57
-    assert np.median(totals) == pytest.approx(0.15 / 1.075, abs=0.02)
+    assert np.median(totals) == pytest.approx(0.15, abs=0.02)

@@ -18,7 +18,7 @@ from lab.core.workspace import Workspace
 from lab.servers import launch
 from lab.servers.postgres import EmbeddedServer
 from lab.targets import registry
-from lab.targets.base import Phase
+from lab.targets.base import Phase, Trouble
 from lab.targets.postgres import checks, workload
 from lab.targets.postgres.environment import PostgresEnvironment
 
@@ -66,6 +66,7 @@ def environment():
 def connection(environment):
     with contextlib.closing(environment.connect("test")) as connection:
         yield connection
+    with contextlib.closing(environment.connect("test")) as connection:
         connection.execute("DROP SCHEMA IF EXISTS s, lab, ddl_lab_fixture CASCADE")
 
 
@@ -240,6 +241,17 @@ def test_a_wrong_count_is_found(environment, connection):
     assert failed(environment, objects=1) == {}
 
 
+def test_the_remedy_for_a_wrong_count_works(environment, connection):
+    run(connection, ["CREATE SCHEMA s", "CREATE TABLE s.t (a int)", "CREATE TABLE s.u (a int)"])
+    fewer, more = (checks.counted(connection, expected) for expected in (3, 1))
+    assert "`lab.seed --count 3`" in fewer.remedy
+    assert "--drop-surplus" not in fewer.remedy
+    assert "--objects 2" in more.remedy
+    assert "lab.seed --count" not in more.remedy  # it would refuse
+    assert "--drop-surplus" in more.remedy
+    assert checks.counted(connection, 2).passed
+
+
 def test_an_invalid_index_is_found(environment, connection):
     run(
         connection,
@@ -343,6 +355,38 @@ def test_a_stopped_server_fails_the_first_check(environment):
             environment.connect("test")
     finally:
         environment.start(QUIET)
+
+
+def troubles(environment, connection, *statements) -> list[Trouble]:
+    found = []
+    for statement in statements:
+        with pytest.raises(psycopg.Error) as caught:
+            connection.execute(statement.encode())
+        found.append(environment.trouble(caught.value))
+    return found
+
+
+def test_errors_are_told_apart(environment, connection):
+    run(connection, ["CREATE SCHEMA s", "CREATE TABLE s.t (a int)"])
+    assert (
+        troubles(
+            environment,
+            connection,
+            "CREATE TABLE s.t (a int)",
+            "DROP TABLE s.gone",
+            "DROP VIEW s.gone",
+            "SELECT 1 / 0",
+            "no SQL",
+            "SELECT pg_terminate_backend(pg_backend_pid())",
+            "SELECT 1",
+        )
+        == [Trouble.OVERTAKEN] * 3 + [Trouble.REFUSED] * 2 + [Trouble.GONE] * 2
+    )
+    with pytest.raises(psycopg.Error) as caught:
+        connection.execute("SELECT 1")
+    died = 'PANIC:  could not write to file "pg_wal/1": No space left on device'
+    assert environment.trouble(caught.value, died) is Trouble.NO_SPACE
+    assert environment.trouble(psycopg.errors.DiskFull()) is Trouble.NO_SPACE
 
 
 def test_a_boot_is_known_again(environment):

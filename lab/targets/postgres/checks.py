@@ -125,7 +125,21 @@ def counted(connection: Connection, expected: int | None) -> Check:
         passed=expected is None or counts.total == expected,
         found=f"{counts.total:,}" + (f" ({types})" if types else ""),
         expected="any number" if expected is None else f"{expected:,}",
-        remedy="" if expected is None else f"`lab.seed --count {expected}` brings it there.",
+        remedy="" if expected is None else _towards(expected, counts.total),
+    )
+
+
+def _towards(expected: int, found: int) -> str:
+    """Say how the number of objects comes to be the one that is expected."""
+    if found < expected:
+        return (
+            f"`lab.seed --count {expected}` makes those that are missing; so does `lab.up` where"
+            " lab.toml declares that many."
+        )
+    return (
+        f"Measure with the {found:,} that are there (`--objects {found}`, or `count` under"
+        " [population] in lab.toml), or let `lab.seed` drop the newest of its own with"
+        " --drop-surplus."
     )
 
 

@@ -38,7 +38,13 @@ def cost_sheet(statement: str) -> CostSheet:
             _data_file("data file extension", "extend", ("normal", "bulkwrite", "vacuum")),
             _data_file("data file write", "write", ("normal", "bulkread", "bulkwrite", "vacuum")),
             Node(label="backend on a CPU", time=("subject.cpu.run_time",), overlaps=True),
-            Node(label="backend waiting for a CPU", time=("subject.cpu.wait_time",), overlaps=True),
+            # A flush ends when its backend runs again, so a wait for a CPU is in its timer, too.
+            Node(
+                label="backend waiting for a CPU",
+                time=("subject.cpu.wait_time",),
+                overlaps=True,
+                disturbs=True,
+            ),
         ),
         quantities=(
             Quantity("WAL", ("subject.wal.bytes",), "bytes"),

@@ -23,9 +23,10 @@ from lab.targets.base import (
     Phase,
     PopulationScheme,
     Situation,
+    Trouble,
     Workload,
 )
-from lab.targets.postgres import checks, facts, metrics, objects, population, workload
+from lab.targets.postgres import checks, facts, metrics, objects, population, troubles, workload
 
 NAME = "postgres"
 STATE = "main"
@@ -102,6 +103,10 @@ class PostgresEnvironment:
         except psycopg.OperationalError as error:
             raise _no_answer(error) from error
 
+    def trouble(self, error: psycopg.Error, log: str = "") -> Trouble:
+        """Say what kind of failure ``error`` is."""
+        return troubles.classify(error, log)
+
     def boot(self, connection: Connection) -> str:
         """Return pid and start time of the server, and the start of its checkpointer.
 
@@ -152,6 +157,8 @@ class PostgresEnvironment:
             return "the server did not end in order: the next start recovers"
         if found.condition is Condition.FOREIGN:
             return "it works on the data of this state, but this lab did not start it"
+        if found.stopping:
+            return "it is shutting down"
         if found.condition is Condition.RUNNING and self.server.settings_differences():
             return "it runs with other settings than are declared, until it is started anew"
         return ""

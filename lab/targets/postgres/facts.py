@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lab.targets.base import Connection
+from lab.targets.base import SETTINGS_CHANGED, Connection
 
 # Settings in the road of a DDL statement: said whatever they are.
 _ALWAYS = (
@@ -19,14 +19,15 @@ _ALWAYS = (
 _NEVER = (
     "application_name", "client_encoding", "cluster_name", "config_file", "data_directory",
     "datestyle", "default_text_search_config", "external_pid_file", "hba_file", "ident_file",
-    "lc_messages", "lc_monetary", "lc_numeric", "lc_time", "listen_addresses", "log_timezone",
-    "port", "timezone", "unix_socket_directories",
+    "lc_messages", "lc_monetary", "lc_numeric", "lc_time", "listen_addresses", "log_line_prefix",
+    "log_timezone", "port", "timezone", "unix_socket_directories",
 )  # fmt: skip
 # Where a setting that somebody made comes from; sessions set none of their own.
 _SOURCES = ("configuration file", "global", "database", "user", "database user")
 
 _SETTINGS = """
-SELECT lower(name), current_setting(name)
+SELECT lower(name), current_setting(name),
+       source = ANY(%(sources)s) AND setting IS DISTINCT FROM boot_val
   FROM pg_settings
  WHERE lower(name) = ANY(%(always)s)
     OR (source = ANY(%(sources)s) AND lower(name) <> ALL(%(never)s))
@@ -44,23 +45,41 @@ SELECT current_setting('server_version'), version(),
 
 
 def read(connection: Connection, state: str) -> dict[str, str]:
-    """Return version and build options, settings, and which ``state`` it is."""
+    """Return version and build options, settings, and which ``state`` it is.
+
+    `SETTINGS_CHANGED` names the settings that somebody made other than PostgreSQL ships them.
+    """
     row = connection.execute(_SERVER).fetchone()
     assert row is not None
     version, text, configured, flags, system, encoding, provider, collate, ctype = row
     settings = connection.execute(
         _SETTINGS, {"always": list(_ALWAYS), "never": list(_NEVER), "sources": list(_SOURCES)}
-    )
+    ).fetchall()
     return {
         "server.version": version,
+        "build.compiler": _compiler(text),
+        "build.optimisation": _optimisation(flags or ""),
         "build.compiled": text,
         "build.options": _options(configured or ""),
         "build.cflags": flags or "",
         "state.id": f"{state}/{system}",
         "state.encoding": encoding,
         "state.locale": f"{provider}/{collate}/{ctype}",
-        **{f"setting.{name}": value for name, value in settings},
+        **{f"setting.{name}": value for name, value, _ in settings},
+        SETTINGS_CHANGED: " ".join(name for name, _, changed in settings if changed),
     }
+
+
+def _compiler(text: str) -> str:
+    """Return the compiler and its version out of what ``version()`` says."""
+    found = re.search(r"compiled by (.+?)(?: \(.*?\))*(?: version| build)? (\d[\w.]*)", text)
+    return f"{found[1]} {found[2]}" if found else "not given"
+
+
+def _optimisation(flags: str) -> str:
+    """Return the flags of the C compiler that make code faster or slower."""
+    telling = re.findall(r"(?<!\S)-(?:O\S*|flto\S*|march=\S+|mtune=\S+|fprofile-use\S*)", flags)
+    return " ".join(telling) or "none"
 
 
 def _options(configured: str) -> str:

@@ -7,11 +7,10 @@ of the two is one object itself, made when it is needed.
 
 from __future__ import annotations
 
-import difflib
-
 import msgspec
 
 from lab.core.errors import UsageError
+from lab.core.nearest import did_you_mean
 from lab.targets.base import Connection
 from lab.targets.postgres.objects import FIXTURE_SCHEMA
 
@@ -122,12 +121,11 @@ def scheme(kind: str, schema: str) -> Scheme:
 
     """
     if kind not in _KINDS:
-        near = difflib.get_close_matches(kind, _KINDS, n=1, cutoff=0.4)
         raise UsageError(
             f"PostgreSQL is not seeded with objects of the kind `{kind}`.",
             code="population.unknown-kind",
             why=f"Known: {', '.join(_KINDS)}.",
-            remedy=f"Did you mean `{near[0]}`?" if near else "Choose from these.",
+            remedy=did_you_mean(kind, _KINDS, "Choose from these."),
         )
     if schema in _SYSTEM or schema.startswith("pg_") or '"' in schema:
         raise UsageError(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from lab.core.errors import UsageError
+from lab.core.nearest import did_you_mean
 from lab.targets.base import Cycle, Operation, Workload
 from lab.targets.postgres.objects import FIXTURE_SCHEMA as SCHEMA
 
@@ -75,10 +75,9 @@ def workload(statements: Sequence[str]) -> Workload:
 
 
 def _unknown(statement: str) -> UsageError:
-    near = difflib.get_close_matches(statement, STATEMENTS, n=1, cutoff=0.4)
     return UsageError(
         f"PostgreSQL is not measured with `{statement}`.",
         code="statement.unknown",
         why=f"Known: {', '.join(STATEMENTS)}.",
-        remedy=f"Did you mean `{near[0]}`?" if near else "Choose from these.",
+        remedy=did_you_mean(statement, STATEMENTS, "Choose from these."),
     )
