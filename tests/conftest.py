@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from lab_driver import Driver, make_driver, remove_driver
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C, which test processes and background jobs begin with ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

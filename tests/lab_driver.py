@@ -69,7 +69,8 @@ class Driver:
             env=self.environment(**more),
             input=stdin,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
             timeout=timeout,
             check=False,
         )

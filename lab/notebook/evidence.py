@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from lab.core.errors import PreconditionError
-from lab.core.files import create_exclusively, explain, explained, sha256, sync_directory
+from lab.core.files import create_exclusively, explain, sha256
 from lab.core.workspace import Workspace
 from lab.measure.record import EVIDENCE_BYTES, SCHEMA_VERSION, Run
 
@@ -39,28 +39,12 @@ def in_use(workspace: Workspace, number: int) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def reserve_number(workspace: Workspace, least: int) -> int:
-    """Take the first free number that is at least ``least`` and above all reserved ones.
-
-    The number belongs to whoever makes its folder, so two sessions never share one.
-
-    Raises
-    ------
-    PreconditionError
-        No space, or no permission.
-
-    """
-    number = max([least, *(taken + 1 for taken in _numbers(workspace))])
-    with explained(workspace.evidence, "making a folder in"):
-        workspace.evidence.mkdir(parents=True, exist_ok=True)
-        while True:
-            try:
-                session_folder(workspace, number).mkdir()
-            except FileExistsError:
-                number += 1
-                continue
-            sync_directory(workspace.evidence)
-            return number
+def free_number(workspace: Workspace, least: int) -> int:
+    """Return the first number from ``least`` on whose folder holds nothing."""
+    number = least
+    while in_use(workspace, number):
+        number += 1
+    return number
 
 
 def write_run(workspace: Workspace, run: Run) -> RunFile:

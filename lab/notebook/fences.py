@@ -34,6 +34,11 @@ class Fence:
         return True
 
 
+def begins_fence(line: str) -> bool:
+    """Say whether ``line`` would open a fenced block."""
+    return Fence().covers(line)
+
+
 def covered(lines: Sequence[str]) -> set[int]:
     """Return the indexes of the lines in fenced blocks, from 0; a block without an end is none.
 

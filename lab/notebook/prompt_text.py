@@ -16,7 +16,7 @@ from enum import StrEnum
 import msgspec
 
 from lab.core.errors import UsageError
-from lab.notebook.fences import covered
+from lab.notebook.fences import begins_fence, covered
 
 _NEXT_STEPS = re.compile(r"\bnext steps?\b", re.IGNORECASE)
 _COMPLETED = re.compile(r"\bcompleted\b", re.IGNORECASE)
@@ -217,7 +217,9 @@ def _spans(
         bullet = bool(_BULLET.match(line)) and not _RULE.fullmatch(line.strip())
         new = bullet and index not in hidden
         apart = bool(line[:1].strip()) and not lines[index - 1].strip()
-        over = index == end or new or apart or index in hidden or bool(_HEADING.match(line))
+        # A fence that is never closed is no code; moved with an item, it would make code of others.
+        block = bool(_HEADING.match(line)) or begins_fence(line)
+        over = index == end or new or apart or index in hidden or block
         if first is not None and over:
             last = index
             while not lines[last - 1].strip():

@@ -96,9 +96,10 @@ def _compared_text(analysis: Analysis, comparison: ComparisonFinding) -> str:
 def _changed_text(named: Sequence[str], comparison: ComparisonFinding) -> str:
     statement = _farthest(named, comparison)
     cell = comparison.cells[statement]
+    whose = f"{statement} " if len(named) > 1 else ""
     return (
-        f"{_and_more(statement, named)} {verdict_text(cell)}: {statement} "
-        f"{ms(cell.before.median_ns)} → {ms(cell.after.median_ns)} ms ({_ratio_text(cell)})"
+        f"{_and_more(statement, named)} {verdict_text(cell)}: {whose}{ms(cell.before.median_ns)} →"
+        f" {ms(cell.after.median_ns)} ms ({_ratio_text(cell)})"
     )
 
 

@@ -77,10 +77,7 @@ def verify(context: Context, objects: int | None) -> Step:
 
 def next_number(context: Context) -> int:
     """Return the first number after the log's last whose folder is not in use."""
-    number = last_number(context.workspace.log) + 1
-    while evidence.in_use(context.workspace, number):
-        number += 1
-    return number
+    return evidence.free_number(context.workspace, last_number(context.workspace.log) + 1)
 
 
 def add_run(context: Context, session: Session, options: MeasureOptions) -> tuple[Run, list[Step]]:
@@ -124,6 +121,15 @@ def analysed(context: Context, session: Session) -> list[Analysis]:
     """Return what the session's runs say, oldest first."""
     measured = measure_files(context.workspace, _number(session), session.runs())
     return [each.analysis for each in measured]
+
+
+def adopt_written_run(context: Context, session: Session) -> None:
+    """Count a run in that a command had written when it was killed before it could say so."""
+    name = f"run-{len(session.runs()) + 1}"
+    began = session.journal.begun(name)
+    written = None if began is None else evidence.find_run(context.workspace, began["run"])
+    if written is not None:
+        session.journal.step(name, lambda: msgspec.to_builtins(written))
 
 
 def _measure(context: Context, number: int, run_id: str, options: MeasureOptions) -> Run:

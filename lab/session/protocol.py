@@ -15,7 +15,7 @@ from lab.notebook.render import render_results
 from lab.session.context import Context
 from lab.session.finishing import Finished, finish, require_finishable
 from lab.session.foresee import foresee_measure, foresee_recording, foresee_start
-from lab.session.measuring import add_run, analysed, prepare, ready, settings_of
+from lab.session.measuring import add_run, adopt_written_run, analysed, prepare, ready, settings_of
 from lab.session.notes import release_notes
 from lab.session.opening import (
     MeasureOptions,
@@ -125,6 +125,8 @@ def finish_session(context: Context, *, message: str, check: bool) -> Outcome:
         foreseen = (step, *foresee_recording(context, session))
         return Outcome(status=step.status, steps=foreseen)
     steps = prepare(context, session)
+    if not session.finishing:
+        adopt_written_run(context, session)
     return _finished_outcome(context, finish(context, session, message=message), steps)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -15,23 +14,23 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from lab_driver import KILLED, PROGRAM, Driver, Result, make_driver, remove_driver
+from lab_driver import KILLED, Driver, Result, make_driver, remove_driver
 
 QUICK = ("--samples", "6", "--statements", "create-table")
 LONG = ("--samples", "1000", "--statements", "create-table,create-view")
-STOPPABLE_S = 60
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Driver]:
-    """A workspace with one session; its server is up."""
-    made = make_driver()
-    made.variables["LAB_MEASURE_MOST_SAMPLES"] = "6"
-    made.ok("session.measure", *QUICK)
-    yield made
-    remove_driver(made)
+@pytest.fixture
+def lab(shared_driver: Driver) -> Iterator[Driver]:
+    """A workspace of this module with at least one session in its log, and none open."""
+    shared_driver.variables["LAB_MEASURE_MOST_SAMPLES"] = "6"
+    if not headings(shared_driver):
+        shared_driver.ok("session.measure", *QUICK)
+    yield shared_driver
+    if (shared_driver.workspace / ".lab/sessions/current.json").exists():
+        shared_driver.run("session.abort")  # a test has failed
 
 
 def headings(lab: Driver) -> int:
@@ -45,29 +44,19 @@ def evidence(lab: Driver) -> list[str]:
 
 
 def process_id(lab: Driver) -> int:
+    lab.ok("env.start")
     pid = lab.json("env.status").data["situation"]["process"]["pid"]
     assert isinstance(pid, int)
     return pid
 
 
-def wait_for_run(process: subprocess.Popen[str], lab: Driver) -> None:
-    """Wait until ``process`` is in the middle of its run."""
-    begun = re.compile(rb'"step":"run-\d+","phase":"begun"')
-    end = time.monotonic() + STOPPABLE_S
-    while process.poll() is None and time.monotonic() < end:
-        found = (lab.workspace / ".lab/sessions").glob("*/journal.jsonl")
-        text = b"".join(path.read_bytes() for path in found if path.parent.name > _latest(lab))
-        if begun.search(text):
-            time.sleep(1.5)
+def wait_for_run(process: subprocess.Popen[str]) -> None:
+    """Wait until ``process`` says that it is in the middle of its run."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("Measuring"):
             return
-        time.sleep(0.02)
     raise AssertionError(f"the run did not begin: {process.communicate()}")
-
-
-def _latest(lab: Driver) -> str:
-    """Return the id of the newest session whose entry is written."""
-    written = (lab.workspace / ".lab/sessions").glob("*/entry.md")
-    return max((path.parent.name for path in written), default="")
 
 
 def ends_in_one_entry(lab: Driver, entries: int, *words: str) -> Result:
@@ -171,13 +160,13 @@ def test_the_server_is_killed_in_the_middle_of_a_block(lab: Driver) -> None:
     pid = process_id(lab)
 
     measuring = lab.spawn("session.measure", *LONG, "--json", LAB_MEASURE_MOST_SAMPLES="1000")
-    wait_for_run(measuring, lab)
+    wait_for_run(measuring)
     os.kill(pid, signal.SIGKILL)
     out, err = measuring.communicate(timeout=60)
 
     assert measuring.returncode == 6, out + err
     assert '"code": "run.void"' in out
-    assert "`invoke session.measure` measures anew" in err
+    assert "`ddl-lab session.measure` measures anew" in err
     assert len(evidence(lab)) == len(before) + 1
     kept = (lab.workspace / "ddl-perf-evidence" / (set(evidence(lab)) - set(before)).pop()).stat()
     assert kept.st_size > 1000
@@ -220,9 +209,7 @@ def test_another_command_at_work(lab: Driver) -> None:
         LAB_MEASURE_MOST_SAMPLES="600",
     )
     try:
-        time.sleep(2.0)
-
-        assert measuring.poll() is None, measuring.communicate()
+        wait_for_run(measuring)
         began = time.monotonic()
         refused = lab.json("session.measure", *QUICK)
         assert time.monotonic() - began < 10

@@ -90,7 +90,7 @@ def test_a_signal_at_a_step(lab: Driver, step: str, number: signal.Signals) -> N
     assert (envelope["status"], envelope["exit_code"]) == ("failed", 130)
     assert envelope["error"]["code"] == "interrupted"
     assert f"Interrupted by {number.name}" in err
-    assert "`invoke session.measure`" in err
+    assert "`ddl-lab session.measure`" in err
     assert "goes on" in err
     goes_on(lab, entries)
 
@@ -135,7 +135,7 @@ def test_ctrl_c_at_a_terminal_leaves_the_server_alone(lab: Driver) -> None:
         assert terminal.wait() == 130
 
     assert "Interrupted by SIGINT" in terminal.seen
-    assert "`invoke session.measure`" in terminal.seen
+    assert "`ddl-lab session.measure`" in terminal.seen
     assert "Traceback" not in terminal.seen
     assert server(lab) == before
     goes_on(lab, entries)

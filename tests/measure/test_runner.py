@@ -24,7 +24,7 @@ from lab.measure.plan import (
     make_plan,
     rounds,
 )
-from lab.measure.record import EVIDENCE_BYTES, Plan, Run, Sample, durations
+from lab.measure.record import EVIDENCE_BYTES, Plan, Run, Sample, Stop, counted, sql_of
 from lab.measure.runner import measure
 from lab.metrics.reading import difference
 from lab.targets.base import Connection, Cycle, ObjectCounts, Operation, Workload
@@ -112,7 +112,7 @@ def test_warmups_are_flagged_and_rounds_are_those_of_the_seed(server: MeasuredPo
     expected = rounds(server.workload(ALL).cycles, block.seed, 0, 8)
     taken = [each.statement for each in block.samples]
     assert taken == [each.statement for statements in expected for each in statements]
-    assert len(durations(run, "create-view")) == 6
+    assert len(counted(run.blocks, "create-view")) == 6
 
 
 def test_samples_follow_each_other_within_the_block(server: MeasuredPostgres) -> None:
@@ -155,7 +155,8 @@ def test_sampling_goes_on_in_tens_until_the_most(server: MeasuredPostgres) -> No
     plan = plan_of("create-view", "alter-rename", samples=10, most_samples=25, precision=1e-9)
     run = measured(server, plan)
     assert [len({each.round for each in block.samples}) for block in run.blocks[:3]] == [13, 10, 5]
-    assert len(durations(run, "create-view")) == 25
+    assert run.stopped is Stop.MOST
+    assert len(counted(run.blocks, "create-view")) == 25
     # Rename and rename back take turns over all blocks, an odd one and the costs included.
     assert not any(each.error for each in samples_of(run, "alter-rename"))
 
@@ -179,6 +180,8 @@ def test_what_is_known_precisely_gets_no_more_samples(server: MeasuredPostgres) 
     run = measured(environment, erratic_plan("steady", "erratic"))
     kinds = [block.statements for block in run.blocks if block.purpose == "latency"]
     assert kinds == [("steady", "erratic"), ("erratic",), ("erratic",)]
+    assert run.stopped is Stop.MOST
+    assert measured(environment, erratic_plan("steady")).stopped is Stop.PRECISE
 
 
 def test_drops_that_nobody_asked_for_need_not_be_precise(server: MeasuredPostgres) -> None:
@@ -191,9 +194,40 @@ def test_no_block_is_added_once_the_time_is_used(server: MeasuredPostgres) -> No
     plan = plan_of("create-view", most_samples=100, precision=1e-9)
     progress = Acting()
     run = measured(server, msgspec.structs.replace(plan, budget_s=0.0), progress)
-    assert len(durations(run, "create-view")) == 6
+    assert len(counted(run.blocks, "create-view")) == 6
     assert any("No more samples" in line for line in progress.said)
-    assert run.void == ""
+    assert (run.void, run.stopped) == ("", Stop.BUDGET)
+
+
+def test_the_least_number_of_samples_is_taken_in_blocks_of_ten(server: MeasuredPostgres) -> None:
+    run = measured(server, plan_of("create-view", "alter-rename", samples=30, most_samples=30))
+    latency = [block for block in run.blocks if block.purpose == "latency"]
+    assert [len({each.round for each in block.samples}) for block in latency] == [13, 10, 10]
+    assert [any(each.warmup for each in block.samples) for block in latency] == [True, False, False]
+    assert {each.round for block in latency for each in block.samples} == set(range(33))
+    assert len(counted(run.blocks, "create-view")) == 30
+    assert not any(each.error for each in samples_of(run, "alter-rename"))
+
+
+def test_the_record_holds_the_sql_that_was_executed(
+    server: MeasuredPostgres, connection: Connection
+) -> None:
+    run = measured(server, plan_of("create-view", "alter-rename"))
+    assert run.workload == server.workload(("create-view", "alter-rename"))
+    assert sql_of(run, "create-view") == (
+        f"CREATE VIEW {SCHEMA}.v_{{i}} AS SELECT a, b FROM {SCHEMA}.base",
+    )
+    assert len(sql_of(run, "alter-rename")) == 2
+    assert sql_of(run, "create-table") == ()
+    # It is whole: with it alone, the first round can be executed again.
+    for statement in run.workload.setup:
+        connection.execute(statement.encode())
+    for cycle in run.workload.cycles:
+        for operation in cycle.operations(0):
+            connection.execute(operation.sql.encode())
+    for statement in run.workload.teardown:
+        connection.execute(statement.encode())
+    assert fixtures_left(connection) == 0
 
 
 def test_a_statement_that_fails_is_recorded_and_not_fatal(
@@ -206,8 +240,8 @@ def test_a_statement_that_fails_is_recorded_and_not_fatal(
     assert errors[0] == '42P07 relation "base" already exists'
     assert set(errors[1:]) == {"42P07"}
     assert (run.void, run.blocks[0].void) == ("", "")
-    assert durations(run, "taken") == []
-    assert len(durations(run, "create-view")) >= 6
+    assert counted(run.blocks, "taken") == []
+    assert len(counted(run.blocks, "create-view")) >= 6
     # More of a statement that always fails would tell nothing.
     assert len(samples_of(run, "taken")) == 9 + COST_TURNS
     assert fixtures_left(connection) == 0
@@ -215,12 +249,13 @@ def test_a_statement_that_fails_is_recorded_and_not_fatal(
 
 def test_a_server_killed_in_the_middle_of_a_block(server: MeasuredPostgres) -> None:
     with killed_later(server) as kill:
-        run = measured(server, plan_of("create-table", samples=50, warmups=0), Acting(20, kill))
+        run = measured(server, plan_of("create-table", samples=50, warmups=0), Acting(10, kill))
     (block,) = run.blocks
     assert block.void
     assert block.void in run.void
     assert (block.after, block.objects_after) == (None, None)
-    assert 20 <= len(block.samples) < 100
+    assert 10 <= len(block.samples) < 20
+    assert run.stopped is Stop.LOST
     assert block.samples[-1].error
     assert not any(each.error for each in block.samples[:-1])
     assert msgspec.json.decode(msgspec.json.encode(run), type=Run) == run
@@ -231,6 +266,19 @@ def test_a_server_killed_later_leaves_the_blocks_before_it_whole(server: Measure
         run = measured(server, plan_of("create-table", warmups=0), Acting(22, kill))
     assert [bool(block.void) for block in run.blocks] == [False, True]
     assert len(run.blocks[0].samples) == 12
+    # Sampling had ended before; the loss is the run's.
+    assert run.stopped is Stop.MOST
+    assert run.void
+
+
+def test_a_server_killed_among_the_first_samples_leaves_those_of_the_blocks_before(
+    server: MeasuredPostgres,
+) -> None:
+    with killed_later(server) as kill:
+        run = measured(server, plan_of("create-table", samples=30, warmups=0), Acting(50, kill))
+    assert [bool(block.void) for block in run.blocks] == [False, False, True]
+    assert len(counted(run.blocks, "create-table")) == 20
+    assert run.stopped is Stop.LOST
 
 
 def test_a_server_killed_before_the_first_block(server: MeasuredPostgres) -> None:
@@ -276,7 +324,7 @@ def test_another_sessions_object_voids_the_block(
     assert block.void == "the object count changed: table 0 → 1"
     assert len(block.samples) == 12
     assert "no block counts" in run.void
-    assert durations(run, "create-view") == []
+    assert counted(run.blocks, "create-view") == []
     assert any("intruder" not in line and "table 0 → 1" in line for line in progress.said)
 
 
@@ -292,8 +340,8 @@ def test_a_count_that_changes_later_leaves_what_was_measured_before(
     finally:
         connection.execute("DROP TABLE intruder")
     assert [bool(block.void) for block in run.blocks] == [False, True]
-    assert run.void == ""
-    assert len(durations(run, "create-view")) == 10
+    assert (run.void, run.stopped) == ("", Stop.CHANGED)
+    assert len(counted(run.blocks, "create-view")) == 10
 
 
 def test_an_object_left_among_the_fixtures_costs_one_block_only(
@@ -305,7 +353,7 @@ def test_an_object_left_among_the_fixtures_costs_one_block_only(
     plan = plan_of("create-view", samples=10, most_samples=40, warmups=0, precision=0.9)
     run = measured(server, plan, Acting(4, create))
     assert run.blocks[0].void == "the object count changed: fixture 2 → 3"
-    assert len(durations(run, "create-view")) >= 10
+    assert len(counted(run.blocks, "create-view")) >= 10
     assert run.void == ""
     assert fixtures_left(connection) == 0
 

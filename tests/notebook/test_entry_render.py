@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from notebook_support import comparison, make_analysis, make_run
 from lab.core.errors import PreconditionError
 from lab.core.workspace import Workspace
 from lab.measure.findings import Difference
+from lab.measure.record import HostNoise, Run
 from lab.notebook import evidence
 from lab.notebook.entries import parse_entries
 from lab.notebook.figures import amount, code, ms, percent, significant, table
@@ -35,8 +38,14 @@ CELLS = {
 AT = "2026-02-18T09:15:00+00:00"
 
 
-def measured(workspace: Workspace, run: str = "20260218T091400-0a1b2c3d", **more) -> MeasuredRun:
-    made = make_run(2, run)
+def measured(
+    workspace: Workspace,
+    run: str = "20260218T091400-0a1b2c3d",
+    *,
+    made: Run | None = None,
+    **more: Any,
+) -> MeasuredRun:
+    made = made or make_run(2, run)
     first = make_run(1, "20260217T080000-ffff0000")
     return MeasuredRun(
         file=evidence.write_run(workspace, made),
@@ -102,12 +111,14 @@ def test_figures_verdicts_and_costs_are_in_it(tmp_path: Path) -> None:
     cost = [cell.strip() for cell in _row(text, "create-table", 1)]
     assert cost[1:] == ["1.12", "0.610 (54%)", "0.470 (42%)", "8.21 kB", "12"]
     assert "WAL flush (fsync) takes 54% of `create-table`." in text
+    assert "Samples of their own: means of 30 statements" in text
+    assert "not the medians above" in text
     assert "Not attributed: server CPU and the round trip." in text
     assert "1.04 → 0.905 ms since session 1, −13%" in text
     assert "Inconclusive, provisional: `drop-table`." in text
-    assert "`create-table` drifted by +6%." in text
+    assert "The host was busy while `create-table` ran." in text
     # Names the cause of what was left out, and does not open a comment with it.
-    assert "2 samples excluded (2 × 40P01 deadlock | &lt;!-- detected -->)" in text
+    assert "Samples excluded (40P01 deadlock | &lt;!-- detected -->): `drop-table` 2." in text
     assert rows
 
 
@@ -136,14 +147,26 @@ def test_without_an_earlier_run_it_says_so(tmp_path: Path) -> None:
 
 def test_several_runs_have_regions_each_and_share_what_is_alike(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    runs = (measured(workspace), measured(workspace, "20260218T100000-00000000"))
+    # As runs are: each has its own seed, its own boot, and meets the host in another state.
+    second = make_run(2, "20260218T100000-00000000")
+    plan = msgspec.structs.replace(second.plan, seed=4096755664)
+    noise = HostNoise(load_1min=1.7, steal=0.01, pressure={"cpu": 0.08, "io": 0.3})
+    blocks = tuple(
+        msgspec.structs.replace(each, noise=noise, connection_ns=7_000_000, boot="another")
+        for each in (*second.blocks, msgspec.structs.replace(second.blocks[-1], index=4))
+    )
+    second = msgspec.structs.replace(second, plan=plan, blocks=blocks)
+    runs = (measured(workspace), measured(workspace, second.id, made=second))
     text = render_entry(workspace, entry(*runs))
     names = [(r.attributes["region"], r.attributes["run"]) for r in parse_regions(text)]
     first, second = (run.file.run for run in runs)
     assert names.count(("results", first)) == names.count(("results", second)) == 1
     assert ("setup", first) in names
     assert ("setup", second) in names
-    assert "Run 2 (`20260218T100000-00000000`): as run 1." in text
+    assert text.count("Run 2 (`20260218T100000-00000000`): as run 1.") == 2  # setup and method
+    assert "Seed 7; 3 blocks" in text
+    assert "Seed 4096755664; 4 blocks" in text
+    assert "load 1.7" in text
     assert "\n\n\n" not in text
 
 
@@ -190,8 +213,18 @@ def test_messages_have_a_first_line_of_72_and_a_body(tmp_path: Path, kind: str, 
     if kind == "change":
         assert subject.endswith("(1 improved, 1 inconclusive)")
         joined = " ".join(body)
-        assert "create-table 1.04 ms (1.02–1.06)" in joined
+        assert "create-table 1.04 ms (1.02 to 1.06)" in joined
         assert "Against session 1: 1 improved, 1 inconclusive." in joined
+
+
+def test_the_message_of_a_void_run_says_so_and_gives_no_medians(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    run = measured(workspace, compared=False)
+    analysis = msgspec.structs.replace(run.analysis, void="the server was lost")
+    made = entry(msgspec.structs.replace(run, analysis=analysis))
+    message = " ".join(render_message(workspace, "change", made, "x").split())
+    assert "The run is void: the server was lost. Evidence: ddl-perf-evidence/002." in message
+    assert "Measured" not in message
 
 
 def test_a_given_first_line_is_taken_as_it_is(tmp_path: Path) -> None:

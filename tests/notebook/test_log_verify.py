@@ -133,7 +133,7 @@ def test_a_second_run_is_compared_with_the_first_of_its_session(tmp_path: Path) 
     assert second.earlier == runs[0]
     assert second.analysis.comparison is not None
     assert second.analysis.comparison.cells["create-table"].ratio == pytest.approx(1.5, rel=0.01)
-    assert "create-table 1.5" in headline
+    assert "create-table 1.04 → 1.56 ms (ratio 1.500" in headline
     assert entry.title == "DDL latency on postgres at 1,000 objects"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from faults import protected
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from notebook_support import comparison, corpus, make_analysis, make_run
 
@@ -191,7 +191,7 @@ def test_a_finished_session_keeps_status_and_completed_true(tmp_path: Path) -> N
     assert workspace.prompt.read_bytes() == first
     record_session(workspace, session_entry(workspace, 6), "create-table 0.90 ms")
     text = workspace.prompt.read_text()
-    assert "After session 6 (2026-02-18), on postgres at 1,000 objects: create-table 0.90" in text
+    assert "After session 6 (2026-02-18), on postgres: create-table 0.90" in text
     assert "Verdicts: 1 improved." in text
     assert "create-table 1.04 ms" not in text
     assert "- Session 5 (2026-02-18): Cache it (1 improved)" in text
@@ -288,6 +288,9 @@ PROSE = st.lists(
 )
 
 
+@example(
+    lines=["## Next steps", "- item", "```", "```", "- item", "```"], end="\n", last=False, step=1
+)
 @given(lines=PROSE, end=st.sampled_from(["\n", "\r\n"]), last=st.booleans(), step=st.integers(0, 5))
 def test_any_prompt_keeps_its_lines(lines: list[str], end: str, last: bool, step: int) -> None:
     text = end.join(lines) + (end if last else "")

@@ -221,13 +221,26 @@ def test_facts_are_those_that_must_be_alike(environment, connection):
     assert facts["state.id"].startswith("main/")
     assert facts["setting.data_checksums"] == "on"
     assert "setting.port" not in facts
+    changed = facts["settings.changed"].split()
+    # What the lab or somebody set to something else; not what is set as it is shipped anyway.
+    assert {"shared_buffers", "max_connections", "max_prepared_transactions"} <= set(changed)
+    assert not {"full_page_writes", "log_checkpoints", "wal_level", "jit"} & set(changed)
+    assert {f"setting.{name}" for name in changed} <= facts.keys()
+    # The build, said so that it can be read.
+    name, version = facts["build.compiler"].rsplit(" ", 1)
+    assert name in facts["build.compiled"]
+    assert version in facts["build.compiled"]
+    assert facts["build.optimisation"] in facts["build.cflags"]
+    assert facts["build.optimisation"].startswith("-O")
     text = " ".join(facts.values())
     assert environment.inspect().address.partition(":")[2] not in text
     assert str(environment.server.folder) not in text
 
     connection.execute("ALTER DATABASE lab SET synchronous_commit = off")
     with contextlib.closing(environment.connect("test")) as later:
-        assert environment.facts(later)["setting.synchronous_commit"] == "off"
+        facts = environment.facts(later)
+        assert facts["setting.synchronous_commit"] == "off"
+        assert "synchronous_commit" in facts["settings.changed"].split()
     connection.execute("ALTER DATABASE lab RESET synchronous_commit")
 
 
