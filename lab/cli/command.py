@@ -135,6 +135,7 @@ def command(
 def run(call: Call, body: Body, given: Mapping[str, Any]) -> int:
     """Run a command with the flags ``given``, show what came of it, return the exit code."""
     from lab.core.errors import LabError
+    from lab.core.files import explain_unforeseen
 
     started_ns = time.perf_counter_ns()
     outcome: Outcome | None = None
@@ -150,7 +151,8 @@ def run(call: Call, body: Body, given: Mapping[str, Any]) -> int:
             except KeyboardInterrupt as interrupt:
                 error, code = interrupt, INTERRUPTED
             except Exception as unexpected:
-                error, code = unexpected, 1
+                error = explain_unforeseen(unexpected) or unexpected
+                code = getattr(error, "exit_code", 1)
             return _show(call, outcome, error, code, time.perf_counter_ns() - started_ns)
     except KeyboardInterrupt:
         return INTERRUPTED

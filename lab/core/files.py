@@ -18,6 +18,7 @@ from lab.core.errors import LabError, PreconditionError
 T = TypeVar("T")
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -40,12 +41,12 @@ def explain(error: OSError, path: Path, doing: str) -> LabError:
     """Return the lab's error that stands for ``error`` while ``doing`` something to ``path``."""
     if error.errno in _NO_SPACE:
         return _full(f"{doing} {path}", path.parent)
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in _NO_PERMISSION:
         return PreconditionError(
             f"No permission while {doing} {path}.",
             code="file.permission",
             why=str(error.strerror),
-            remedy=f"Make {path} writable for the user of the lab, then run the command again.",
+            remedy=f"Give the user of the lab access to {path}, then run the command again.",
         )
     return PreconditionError(
         f"Failed while {doing} {path}: {error.strerror}.",
@@ -53,6 +54,17 @@ def explain(error: OSError, path: Path, doing: str) -> LabError:
         why=str(error),
         remedy="Look at the path named above, then run the same command again.",
     )
+
+
+def explain_unforeseen(error: BaseException) -> LabError | None:
+    """Return the lab's error for a full disk or a missing permission that nobody expected there.
+
+    None where ``error`` is anything else.
+    """
+    foreseeable = (*_NO_SPACE, *_NO_PERMISSION)
+    if isinstance(error, OSError) and error.errno in foreseeable and error.filename:
+        return explain(error, Path(os.fsdecode(error.filename)), "working with")
+    return None
 
 
 def explain_full_disk(said: str, directory: Path, doing: str) -> PreconditionError | None:

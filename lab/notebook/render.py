@@ -276,6 +276,7 @@ def _template(name: str) -> str:
 def _comparison_context(analysis: Analysis, measured: MeasuredRun) -> dict[str, Any]:
     comparison = analysis.comparison
     return {
+        "void": bool(analysis.void),
         "session": comparison.session if comparison else None,
         "run": comparison.run if comparison else "",
         "file": measured.earlier.path if measured.earlier else "",

@@ -11,6 +11,7 @@ import msgspec
 
 from lab.core.config import Config, MeasureConfig
 from lab.core.errors import StateMismatchError
+from lab.core.files import explained
 from lab.core.results import Status, Step
 from lab.measure.findings import Analysis
 from lab.measure.plan import make_plan
@@ -163,7 +164,9 @@ def _fit(context: Context, session: Session) -> dict[str, Any]:
 def _reserve(context: Context, session: Session) -> dict[str, Any]:
     # The workspace is locked, so an empty folder can only be one that a killed command left.
     number = next_number(context)
-    evidence.session_folder(context.workspace, number).mkdir(parents=True, exist_ok=True)
+    folder = evidence.session_folder(context.workspace, number)
+    with explained(folder, "making"):
+        folder.mkdir(parents=True, exist_ok=True)
     return {"number": number, "why": f"session {number}"}
 
 

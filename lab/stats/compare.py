@@ -3,6 +3,32 @@
 A change is taken to be a factor that is common to the whole cell. What varies from block to block
 is in the intervals (`lab.stats.effect`); what varies from boot to boot cannot be seen in a run of
 one boot, which caps a verdict at provisional.
+
+*Effect* and its interval: `lab.stats.effect.find_effect`.
+
+*Family.* Verdicts make claims of several kinds (beyond the margin, within it, other than 1), so
+the intervals are simultaneous: each of m cells has one of level 1 − 0.05/m (Bonferroni), and
+with 95% confidence all claims of a report hold together. Holm's procedure, which would be
+sharper, tests one kind of claim, "no difference at all", and gives no intervals; it is not
+used, and no p value is computed.
+
+*Margin.* The largest of 3%, ``least_ns`` as a share of the median before, and ``noise_floor``.
+
+*Trend.* Where latencies of a side drifted by more than the margin while they were taken
+(`lab.stats.drift`), the sides differ by when they were taken: nothing is claimed.
+
+*One block* on each side shows nothing of what varies between blocks: nothing is claimed.
+
+*Few samples.* Below six on a side, or where the family's level needs more, no interval exists:
+the verdict is inconclusive.
+
+*Simulated* (60 to 200 families of 9 cells each; 10% noise within blocks of ten). A/A with
+noise of 5, 10 and 15% from block to block, common to the cells or of each its own: a change of
+any size is claimed somewhere in at most 4% of families with 2, 3, 5, 18 or 20 blocks a side,
+and with the interval by sample alone in up to 87% of those with 3 blocks and 53% of those with
+20. (From one block of 30 a side, claims would be made in 37 to 100% of families.) A true change
+of 15% (5% noise within blocks, none between) is found with 3 blocks a side in 91% of cells, one
+of 10% with 5 blocks in 97%.
 """
 
 from __future__ import annotations
@@ -54,34 +80,6 @@ def compare_family(
     ------
     ValueError
         A cell has no samples on one side.
-
-    Notes
-    -----
-    *Effect* and its interval: `lab.stats.effect.find_effect`.
-
-    *Family.* Verdicts make claims of several kinds (beyond the margin, within it, other than 1), so
-    the intervals are simultaneous: each of m cells has one of level 1 − 0.05/m (Bonferroni), and
-    with 95% confidence all claims of a report hold together. Holm's procedure, which would be
-    sharper, tests one kind of claim, "no difference at all", and gives no intervals; it is not
-    used, and no p value is computed.
-
-    *Margin.* The largest of 3%, ``least_ns`` as a share of the median before, and ``noise_floor``.
-
-    *Trend.* Where latencies of a side drifted by more than the margin while they were taken
-    (`lab.stats.drift`), the sides differ by when they were taken: nothing is claimed.
-
-    *One block* on each side shows nothing of what varies between blocks: nothing is claimed.
-
-    *Few samples.* Below six on a side, or where the family's level needs more, no interval exists:
-    the verdict is inconclusive.
-
-    *Simulated* (families of 9 cells, 150 to 200 each; 10% noise within blocks of ten). A/A with
-    noise of 5, 10 and 15% from block to block, common to the cells or of each its own: a change of
-    any size is claimed somewhere in at most 3% of families with 2, 3, 5, 18 or 20 blocks a side,
-    and with the interval by sample alone in up to 87% of those with 3 blocks and 53% of those with
-    20. (From one block of 30 a side, claims would be made in 37 to 100% of families.) A true change
-    of 15% (5% noise within blocks, none between) is found with 3 blocks a side in 91% of cells, one
-    of 10% with 5 blocks in 97%.
 
     """
     comparisons = {}

@@ -19,6 +19,9 @@ Blocks = Sequence[Sequence[int]]
 _POWER = 0.8
 _LEAST_SAMPLES = 6
 
+# A factor of a million either way says that nothing is known, and can still be computed with.
+_WIDEST = math.log(1e6)
+
 
 class Effect(NamedTuple):
     """After over before, with its interval; both positive.
@@ -126,7 +129,7 @@ def _by_block(
         squares += float(((positions - weights @ positions) ** 2).sum())
         shares += float((weights**2).sum())
     t = student_quantile(1 - alpha / 2, freedom)
-    half = t * math.sqrt(squares / freedom * shares)
+    half = min(t * math.sqrt(squares / freedom * shares), _WIDEST)
     return _Width(centre - half, centre + half, t, student_quantile(_POWER, freedom))
 
 

@@ -222,6 +222,7 @@ def test_the_message_of_a_void_run_says_so_and_gives_no_medians(tmp_path: Path) 
     run = measured(workspace, compared=False)
     analysis = msgspec.structs.replace(run.analysis, void="the server was lost")
     made = entry(msgspec.structs.replace(run, analysis=analysis))
+    assert "The run is void, so it is compared with nothing." in render_entry(workspace, made)
     message = " ".join(render_message(workspace, "change", made, "x").split())
     assert "The run is void: the server was lost. Evidence: ddl-perf-evidence/002." in message
     assert "Measured" not in message

@@ -8,6 +8,62 @@ from lab.targets.postgres.metrics import CATALOGS
 _IO = "subject.io"
 
 
+def _data_file(label: str, what: str, contexts: tuple[str, ...]) -> Node:
+    return Node(
+        label=label,
+        time=tuple(f"{_IO}.relation.{context}.{what}_time" for context in contexts),
+        calls=tuple(f"{_IO}.relation.{context}.{what}s" for context in contexts),
+    )
+
+
+_ROOTS = (
+    Node(
+        label="WAL flush (fsync)",
+        time=(f"{_IO}.wal.normal.fsync_time",),
+        calls=(f"{_IO}.wal.normal.fsyncs",),
+        # One commit, one flush.
+        whole=True,
+    ),
+    Node(
+        label="WAL write",
+        time=(f"{_IO}.wal.normal.write_time",),
+        calls=(f"{_IO}.wal.normal.writes",),
+    ),
+    Node(
+        label="WAL segment creation",
+        time=(f"{_IO}.wal.init.write_time", f"{_IO}.wal.init.fsync_time"),
+        calls=(f"{_IO}.wal.init.fsyncs",),
+    ),
+    _data_file("data file read", "read", ("normal", "bulkread", "bulkwrite", "vacuum")),
+    _data_file("data file extension", "extend", ("normal", "bulkwrite", "vacuum")),
+    _data_file("data file write", "write", ("normal", "bulkread", "bulkwrite", "vacuum")),
+    Node(label="backend on a CPU", time=("subject.cpu.run_time",), overlaps=True),
+    # A flush ends when its backend runs again, so a wait for a CPU is in its timer, too.
+    Node(
+        label="backend waiting for a CPU",
+        time=("subject.cpu.wait_time",),
+        overlaps=True,
+        disturbs=True,
+    ),
+)
+
+_QUANTITIES = (
+    Quantity("WAL", ("subject.wal.bytes",), "bytes"),
+    Quantity("catalog growth", tuple(f"catalog.{name}.bytes" for name in CATALOGS), "bytes"),
+    Quantity("catalog rows written", ("catalog.rows.inserted", "catalog.rows.updated"), "count"),
+    # Counted where they die, not where they lie: vacuum does not take from it.
+    Quantity("catalog rows left dead", ("catalog.rows.updated", "catalog.rows.deleted"), "count"),
+    Quantity("WAL records", ("subject.wal.records",), "count"),
+    Quantity("full-page images", ("subject.wal.fpi",), "count"),
+    Quantity("buffer hits", (f"{_IO}.relation.normal.hits",), "count"),
+)
+
+_DISTURBANCES = (
+    Quantity("a checkpoint ended", ("server.checkpoints",), "count"),
+    Quantity("autovacuum cleaned a catalog", ("catalog.autovacuums",), "count"),
+)
+
+
 def cost_sheet(statement: str) -> CostSheet:
     """Return the cost sheet of ``statement``: the same for each, as PostgreSQL's timers are.
 
@@ -16,66 +72,11 @@ def cost_sheet(statement: str) -> CostSheet:
     CPU for part of its time.
     """
     return CostSheet(
-        roots=(
-            Node(
-                label="WAL flush (fsync)",
-                time=(f"{_IO}.wal.normal.fsync_time",),
-                calls=(f"{_IO}.wal.normal.fsyncs",),
-                # One commit, one flush.
-                whole=True,
-            ),
-            Node(
-                label="WAL write",
-                time=(f"{_IO}.wal.normal.write_time",),
-                calls=(f"{_IO}.wal.normal.writes",),
-            ),
-            Node(
-                label="WAL segment creation",
-                time=(f"{_IO}.wal.init.write_time", f"{_IO}.wal.init.fsync_time"),
-                calls=(f"{_IO}.wal.init.fsyncs",),
-            ),
-            _data_file("data file read", "read", ("normal", "bulkread", "bulkwrite", "vacuum")),
-            _data_file("data file extension", "extend", ("normal", "bulkwrite", "vacuum")),
-            _data_file("data file write", "write", ("normal", "bulkread", "bulkwrite", "vacuum")),
-            Node(label="backend on a CPU", time=("subject.cpu.run_time",), overlaps=True),
-            # A flush ends when its backend runs again, so a wait for a CPU is in its timer, too.
-            Node(
-                label="backend waiting for a CPU",
-                time=("subject.cpu.wait_time",),
-                overlaps=True,
-                disturbs=True,
-            ),
-        ),
-        quantities=(
-            Quantity("WAL", ("subject.wal.bytes",), "bytes"),
-            Quantity(
-                "catalog growth", tuple(f"catalog.{name}.bytes" for name in CATALOGS), "bytes"
-            ),
-            Quantity(
-                "catalog rows written", ("catalog.rows.inserted", "catalog.rows.updated"), "count"
-            ),
-            # Counted where they die, not where they lie: vacuum does not take from it.
-            Quantity(
-                "catalog rows left dead", ("catalog.rows.updated", "catalog.rows.deleted"), "count"
-            ),
-            Quantity("WAL records", ("subject.wal.records",), "count"),
-            Quantity("full-page images", ("subject.wal.fpi",), "count"),
-            Quantity("buffer hits", (f"{_IO}.relation.normal.hits",), "count"),
-        ),
+        roots=_ROOTS,
+        quantities=_QUANTITIES,
         rest=(
             "server CPU (parsing, catalog work), creating and removing files, locks, and the round "
             "trip: PostgreSQL has no timers for these"
         ),
-        disturbances=(
-            Quantity("a checkpoint ended", ("server.checkpoints",), "count"),
-            Quantity("autovacuum cleaned a catalog", ("catalog.autovacuums",), "count"),
-        ),
-    )
-
-
-def _data_file(label: str, what: str, contexts: tuple[str, ...]) -> Node:
-    return Node(
-        label=label,
-        time=tuple(f"{_IO}.relation.{context}.{what}_time" for context in contexts),
-        calls=tuple(f"{_IO}.relation.{context}.{what}s" for context in contexts),
+        disturbances=_DISTURBANCES,
     )
