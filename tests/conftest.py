@@ -10,8 +10,9 @@ from lab_driver import Driver, make_driver, remove_driver
 
 
 def pytest_configure() -> None:
-    """Heed Ctrl-C, which test processes and background jobs begin with ignored."""
+    """Heed the signals that test processes, background jobs and nohup begin with ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
