@@ -210,7 +210,8 @@ def interrupted_start(lab: Driver, number: signal.Signals, seconds: float) -> No
     time.sleep(seconds)
     os.killpg(process.pid, number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode in (0, 130), err
+    # The signal may end initdb before the lab itself has seen it: then initdb is what failed (6).
+    assert process.returncode in (0, 130, 6), err
     assert "Traceback" not in err
     assert json.loads(out)["exit_code"] == process.returncode
 
