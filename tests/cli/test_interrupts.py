@@ -13,7 +13,7 @@ import pytest
 from lab_driver import Driver, make_driver, remove_driver
 from terminal import Terminal
 
-PLAN = ("--samples", "300", "--statements", "create-table")
+PLAN = ("--samples", "1500", "--statements", "create-table")
 SHORT = ("--samples", "2", "--statements", "create-table")
 LATER = ["append", "describe", "separate-prompt"]
 ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
