@@ -4,43 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import pytest
-from lab_driver import KILLED, Driver, Result, make_driver, remove_driver
+from lab_driver import KILLED, Driver, make_driver, remove_driver
+from trial import QUICK, ends_in_one_entry, evidence, headings
 
-QUICK = ("--samples", "6", "--statements", "create-table")
 LONG = ("--samples", "500", "--statements", "create-table,create-view")
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
-
-
-@pytest.fixture
-def lab(shared_driver: Driver) -> Iterator[Driver]:
-    """A workspace of this module with at least one session in its log, and none open."""
-    shared_driver.variables["LAB_MEASURE_MOST_SAMPLES"] = "6"
-    if not headings(shared_driver):
-        shared_driver.ok("session.measure", *QUICK)
-    yield shared_driver
-    if (shared_driver.workspace / ".lab/sessions/current.json").exists():
-        shared_driver.run("session.abort")  # a test has failed
-
-
-def headings(lab: Driver) -> int:
-    log = lab.workspace / "ddl-perf-log.md"
-    return log.read_text().count("\n### Session ") if log.exists() else 0
-
-
-def evidence(lab: Driver) -> list[str]:
-    folder = lab.workspace / "ddl-perf-evidence"
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def process_id(lab: Driver) -> int:
@@ -57,17 +30,6 @@ def wait_for_run(process: subprocess.Popen[str]) -> None:
         if line.startswith("Measuring"):
             return
     raise AssertionError(f"the run did not begin: {process.communicate()}")
-
-
-def ends_in_one_entry(lab: Driver, entries: int, *words: str) -> Result:
-    """Run ``words`` and check that exactly one entry has come to the ``entries`` of before."""
-    result = lab.json(*(words or ("session.measure",)))
-    assert result.code == 0, result.out + result.err
-    assert headings(lab) == entries + 1
-    assert lab.json("session.status").data == {"session": None}
-    verified = lab.json("log.verify")
-    assert verified.code == 0, verified.out
-    return result
 
 
 # The state of the environment
@@ -250,7 +212,9 @@ def test_many_writers_lose_nothing(lab: Driver) -> None:
     assert all(f"Note {number:02d}." in entry for number in range(20))
 
 
-def test_a_note_that_comes_while_the_entry_is_written_is_kept_for_the_next(lab: Driver) -> None:
+def test_a_note_that_comes_while_the_entry_is_written_is_kept_for_the_next(
+    lab: Driver,
+) -> None:
     entries = headings(lab)
     killed = lab.run("session.measure", *QUICK, LAB_KILL_AT="session.append:before")
     assert killed.code == KILLED
@@ -277,233 +241,3 @@ def test_two_workspaces_side_by_side() -> None:
         assert len({each["address"] for each in found}) == 2
         both[0].ok("env.stop")
         assert both[1].json("env.status").data["situation"] == found[1]
-
-
-# The disk
-
-
-@as_root
-@pytest.mark.parametrize(
-    ("vcs", "points"),
-    [("jj", ["append:before", "describe:before", "new:before"]), ("git", ["prompt:after"])],
-)
-def test_a_full_disk_at_a_step(driver: Driver, vcs: str, points: list[str]) -> None:
-    driver.variables.update(LAB_MEASURE_MOST_SAMPLES="6", LAB_SESSION_VCS=vcs)
-    with _small_disk(driver.directory, "240m") as disk:
-        driver.ok("session.measure", *QUICK)
-        for point in ["", *points]:
-            entries, log = headings(driver), (driver.workspace / "ddl-perf-log.md").read_bytes()
-            if point:
-                killed = driver.run("session.measure", *QUICK, LAB_KILL_AT=f"session.{point}")
-                assert killed.code == KILLED
-
-            disk.fill()
-            full = driver.json("session.measure", *QUICK)
-
-            assert (full.code, full.error["code"]) == (3, "disk.full"), f"{point}: {full.err}"
-            assert "ree space there" in full.error["next"]
-            assert (driver.workspace / "ddl-perf-log.md").read_bytes().startswith(log)
-            assert not _litter(driver), point
-            assert driver.json("session.status").code == 0
-            disk.free()
-            ends_in_one_entry(driver, entries)
-
-
-@as_root
-def test_a_disk_that_is_full_for_the_evidence_alone(driver: Driver) -> None:
-    driver.variables["LAB_MEASURE_MOST_SAMPLES"] = "6"
-    folder = driver.workspace / "ddl-perf-evidence"
-    folder.mkdir(parents=True)
-    (driver.workspace / ".lab").mkdir()
-    with _small_disk(folder, "8k") as disk:
-        full = driver.json("session.measure", *QUICK)
-
-        assert (full.code, full.error["code"]) == (3, "disk.full"), full.err
-        assert evidence(driver) == []
-        disk.resize("10m")
-        ends_in_one_entry(driver, 0, "session.measure", *QUICK)
-
-
-@as_root
-def test_a_disk_that_is_full_for_notes_and_the_journal(driver: Driver) -> None:
-    driver.variables["LAB_MEASURE_MOST_SAMPLES"] = "6"
-    folder = driver.workspace / ".lab/sessions"
-    folder.mkdir(parents=True)
-    with _small_disk(folder, "2m") as disk:
-        driver.ok("session.start", "--goal", "Is there room?")
-        driver.ok("session.note", "--text", "The first.")
-        disk.fill()
-        for words in (("session.note", "--text", "The second."), ("session.finish",)):
-            full = driver.json(*words)
-            assert (full.code, full.error["code"]) == (3, "disk.full"), full.err
-        driver.ok("env.stop")  # what frees the disk must not need space
-        disk.free()
-        driver.ok("session.note", "--text", "The second.")
-        ends_in_one_entry(driver, 0, "session.finish")
-    assert driver.ok("log.show", "1").out.count("The second.") == 1
-
-
-class _SmallDisk:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._filler = folder / "filler"
-
-    def fill(self) -> None:
-        for size in (65536, 512):
-            with contextlib.suppress(OSError), self._filler.open("ab", buffering=0) as file:
-                while file.write(b"\0" * size):
-                    pass
-
-    def free(self) -> None:
-        self._filler.unlink()
-
-    def resize(self, size: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={size}", self._folder], check=True)
-
-
-@contextlib.contextmanager
-def _small_disk(folder: Path, size: str) -> Iterator[_SmallDisk]:
-    options = f"size={size},mode=755"
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False
-    )
-    if made.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {made.stderr.decode().strip()}")
-    try:
-        yield _SmallDisk(folder)
-    finally:
-        lab = Driver(folder, folder.parent / "home")
-        if (folder / "logs").exists():
-            lab.run("env.stop")
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def _litter(lab: Driver) -> list[str]:
-    """Return temporary files that were left behind."""
-    return [
-        str(path)
-        for path in (lab.workspace / ".lab", lab.workspace / "ddl-perf-evidence", lab.workspace)
-        for path in path.glob(".*.*")
-        if path.name != ".gitignore"
-    ]
-
-
-# Permissions
-
-
-def test_a_log_that_cannot_be_written(lab: Driver) -> None:
-    entries = headings(lab)
-    log = lab.workspace / "ddl-perf-log.md"
-    with _protected(log):
-        refused = lab.json("session.measure", *QUICK)
-
-    assert (refused.code, refused.error["code"]) == (3, "file.permission"), refused.err
-    assert str(log) in refused.error["what"]
-    assert headings(lab) == entries
-    assert not _litter(lab)
-    ends_in_one_entry(lab, entries)
-
-
-@contextlib.contextmanager
-def _protected(path: Path, mode: int = 0o444) -> Iterator[None]:
-    """Make ``path`` one that nobody may change; permissions alone do not stop root."""
-    before = path.stat().st_mode
-    path.chmod(mode)
-    root = os.geteuid() == 0
-    if root and subprocess.run(["chattr", "+i", path], capture_output=True, check=False).returncode:
-        pytest.skip("this file system knows no immutable files")
-    try:
-        yield
-    finally:
-        if root:
-            subprocess.run(["chattr", "-i", path], check=True)
-        path.chmod(before)
-
-
-def test_a_folder_that_cannot_be_written(driver: Driver) -> None:
-    """A place that nobody expected to be closed is named all the same."""
-    folder = driver.workspace / "ddl-perf-evidence"
-    folder.mkdir(parents=True)
-    (driver.workspace / ".lab").mkdir()
-    with _protected(folder, 0o555):
-        refused = driver.json("session.measure", *QUICK)
-
-    assert (refused.code, refused.error["code"]) == (3, "file.permission"), refused.err
-    assert str(folder) in refused.error["what"]
-    assert driver.json("session.status").data == {"session": None}
-    driver.variables["LAB_MEASURE_MOST_SAMPLES"] = "6"
-    ends_in_one_entry(driver, 0, "session.measure", *QUICK)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_configuration_that_cannot_be_read(driver: Driver) -> None:
-    file = driver.directory / "lab.toml"
-    file.write_text("")
-    file.chmod(0)
-
-    refused = driver.json("lab.config")
-
-    assert (refused.code, refused.error["code"]) == (3, "file.permission")
-
-
-# The version control
-
-
-def test_a_change_that_somebody_else_described(driver: Driver) -> None:
-    driver.variables["LAB_MEASURE_MOST_SAMPLES"] = "6"
-    driver.ok("session.measure", *QUICK)
-    driver.call("jj", "describe", "-m", "My own work")
-    before = evidence(driver)
-
-    for task in ("session.measure", "session.start", "session.measure --check"):
-        refused = driver.json(*task.split())
-        assert refused.code == 4
-        assert "My own work" in refused.error["why"]
-        assert "jj new" in refused.error["next"]
-
-    assert evidence(driver) == before
-    assert driver.json("session.status").data == {"session": None}
-    driver.call("jj", "new")
-    ends_in_one_entry(driver, 1, "session.measure", *QUICK)
-    assert "My own work" in driver.call("jj", "log", "-r", "@---", "--no-graph")
-
-
-@pytest.mark.parametrize("wanted", ["none", "nothing installed"])
-def test_without_version_control(driver: Driver, wanted: str) -> None:
-    driver.variables["LAB_MEASURE_MOST_SAMPLES"] = "6"
-    if wanted == "none":
-        driver.variables["LAB_SESSION_VCS"] = "none"
-    else:
-        driver.variables["PATH"] = _path_without_vcs(driver.home / "bin")
-
-    result = ends_in_one_entry(driver, 0, "session.measure", *QUICK)
-
-    recorded = next(step for step in result.envelope["steps"] if step["name"] == "vcs")
-    assert (recorded["status"], recorded["why"]) == ("skipped", "no version control here")
-    assert not (driver.workspace / ".jj").exists()
-    assert not (driver.workspace / ".git").exists()
-
-
-def _path_without_vcs(folder: Path) -> str:
-    """Make a folder with all programs on PATH but jj and git."""
-    folder.mkdir()
-    for place in reversed(os.environ["PATH"].split(os.pathsep)):
-        if not Path(place).is_dir():
-            continue
-        for program in Path(place).iterdir():
-            if program.name not in ("jj", "git"):
-                link = folder / program.name
-                link.unlink(missing_ok=True)
-                link.symlink_to(program)
-    assert shutil.which("git", path=str(folder)) is None
-    return str(folder)
-
-
-@pytest.mark.parametrize("wanted", ["jj", "git"])
-def test_the_version_control_asked_for_is_missing(driver: Driver, wanted: str) -> None:
-    driver.variables["PATH"] = _path_without_vcs(driver.home / "bin")
-
-    refused = driver.json("session.measure", *QUICK, LAB_SESSION_VCS=wanted)
-
-    assert (refused.code, refused.error["code"]) == (3, f"vcs.no-{wanted}")
-    assert driver.json("session.status").data == {"session": None}
