@@ -7,10 +7,11 @@ Invoke task of it, which accepts ``--json``, ``--debug`` and, where something ch
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from invoke.tasks import Task, task
 
 from lab.cli.signals import INTERRUPTED, interruptible
 from lab.cli.streams import output_lost, settle_streams
+from lab.cli.words import WordsTask, gathered
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -87,6 +89,8 @@ def command(
 ) -> Callable[[Body], Task[Any]]:
     """Make an Invoke task of a function that takes a `Front` and returns an `Outcome`.
 
+    A parameter ``*names`` of the function takes all words that are given to the task.
+
     Parameters
     ----------
     name:
@@ -99,7 +103,9 @@ def command(
 
     def decorate(body: Body) -> Task[Any]:
         flags = ["json", "debug", *(["check"] if changes else [])]
-        own = [_as_flag(each) for each in list(inspect.signature(body).parameters.values())[1:]]
+        parameters = list(inspect.signature(body).parameters.values())[1:]
+        words = next((each.name for each in parameters if each.kind is each.VAR_POSITIONAL), "")
+        own = [_as_flag(each) for each in parameters]
         common = [
             inspect.Parameter(flag, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False)
             for flag in flags
@@ -108,8 +114,10 @@ def command(
 
         def run_task(context: Context, **given: Any) -> None:
             options = {flag: bool(given.pop(flag, False)) for flag in flags}
+            said = gathered(given, words) if words else ()
             given = {flag: value for flag, value in given.items() if value is not None}
-            code = run(Call(name, dry=bool(context.config.run.dry), **options), body, given)
+            call = Call(name, dry=bool(context.config.run.dry), **options)
+            code = run(call, body, given, said)
             if code:
                 raise Exit(code=code)
 
@@ -121,19 +129,24 @@ def command(
         )
         explained = {**(help or {}), **{flag: _COMMON_HELP[flag] for flag in flags}}
         positional = [each.name for each in own if each.default is inspect.Parameter.empty]
+        kind = functools.partial(WordsTask, full_name=name, words=words) if words else Task
         made: Task[Any] = task(
             name=run_task.__name__.replace("_", "-"),
             help=explained,
             auto_shortflags=False,
             positional=positional,
+            klass=kind,
         )(run_task)
         return made
 
     return decorate
 
 
-def run(call: Call, body: Body, given: Mapping[str, Any]) -> int:
-    """Run a command with the flags ``given``, show what came of it, return the exit code."""
+def run(call: Call, body: Body, given: Mapping[str, Any], words: Sequence[str] = ()) -> int:
+    """Run a command with the flags ``given``, show what came of it, return the exit code.
+
+    ``words`` are those that were given besides.
+    """
     from lab.core.errors import LabError
     from lab.core.files import explain_unforeseen
 
@@ -144,7 +157,8 @@ def run(call: Call, body: Body, given: Mapping[str, Any]) -> int:
         with interruptible():
             try:
                 _require_sense(call, given)
-                outcome = body(Front(call.name, check=call.check, json=call.json), **given)
+                front = Front(call.name, check=call.check, json=call.json)
+                outcome = body(front, *words, **given)
                 error, code = outcome.failure, outcome.exit_code
             except LabError as foreseen:
                 error, code = foreseen, foreseen.exit_code
@@ -187,7 +201,9 @@ def _show(
 
 def _as_flag(parameter: inspect.Parameter) -> inspect.Parameter:
     """Return a text parameter with no default, so that an empty value is told from none."""
-    text = isinstance(parameter.default, str)
+    words = parameter.kind is parameter.VAR_POSITIONAL
+    parameter = parameter.replace(kind=parameter.POSITIONAL_OR_KEYWORD)
+    text = words or isinstance(parameter.default, str)
     return parameter.replace(default=None) if text else parameter
 
 
@@ -205,14 +221,14 @@ def _require_sense(call: Call, given: Mapping[str, Any]) -> None:
     for flag, value in given.items():
         if value == "":
             raise UsageError(
-                f"--{flag.replace('_', '-')} was given an empty value.",
+                f"--{flag.strip('_').replace('_', '-')} was given an empty value.",
                 code="usage.empty-value",
                 why="It may come from a variable that is not set.",
                 remedy="Give it a value, or leave the flag out.",
             )
         if isinstance(value, str) and any(0xD800 <= ord(each) <= 0xDFFF for each in value):
             raise UsageError(
-                f"--{flag.replace('_', '-')} is not UTF-8 text.",
+                f"--{flag.strip('_').replace('_', '-')} is not UTF-8 text.",
                 code="usage.not-text",
                 why=f"It was given as {value!r}.",
                 remedy="Give it in UTF-8.",

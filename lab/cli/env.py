@@ -19,16 +19,40 @@ def _environment(front: Front) -> Environment:
     return open_environment(front.workspace, front.config().config)
 
 
-@command("env.start", changes=True)
-def start(front: Front) -> Outcome:
+@command(
+    "env.start",
+    help={"build": "A profile (debug, optimized) or a build's id; default: the declared one."},
+    changes=True,
+)
+def start(front: Front, build: str = "") -> Outcome:
     """Start the environment on its state, or adopt the one that runs; never reset.
 
-    Example: invoke env.start
+    Example: invoke env.start --build optimized
     """
     from lab.provision import environment
+    from lab.targets.base import Launch
 
     with front.lock():
-        return environment.start(_environment(front), check=front.check, progress=front.progress)
+        return environment.start(
+            _environment(front),
+            check=front.check,
+            progress=front.progress,
+            launch=Launch(build=build),
+        )
+
+
+@command(
+    "env.switch", help={"build": "A profile (debug, optimized) or a build's id."}, changes=True
+)
+def switch(front: Front, build: str) -> Outcome:
+    """Change over to another build on the same state: stop, start, verify the objects.
+
+    Example: invoke env.switch optimized
+    """
+    from lab.provision.switching import switch
+
+    with front.lock():
+        return switch(_environment(front), build, check=front.check, progress=front.progress)
 
 
 @command("env.stop", changes=True)
@@ -43,14 +67,17 @@ def stop(front: Front) -> Outcome:
         return environment.stop(_environment(front), check=front.check, progress=front.progress)
 
 
-@command("env.status")
-def status(front: Front) -> Outcome:
+@command("env.status", help={"boot": "Show what the last start consisted of instead."})
+def status(front: Front, boot: bool = False) -> Outcome:
     """Show process, build, state, address and age of the environment.
 
-    Example: invoke env.status --json
+    Example: invoke env.status --boot
     """
     from lab.provision import environment
+    from lab.provision.boots import boots
 
+    if boot:
+        return boots(_environment(front))
     return environment.report(_environment(front))
 
 

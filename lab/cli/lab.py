@@ -65,11 +65,19 @@ def status(front: Front) -> Outcome:
         "kind": "table, view, materialized-view or index (default: that of [population]).",
         "schema": "Schema of the objects (default: that of [population]).",
         "drop-surplus": "Drop objects of the lab's making where there are too many.",
+        "by": "Let this build make them, then start again what ran before (profile or id).",
+        "no-self-checks": "Switch a debug build's checks of itself off for as long as it takes.",
     },
     changes=True,
 )
 def seed(
-    front: Front, count: str = "", kind: str = "", schema: str = "", drop_surplus: bool = False
+    front: Front,
+    count: str = "",
+    kind: str = "",
+    schema: str = "",
+    drop_surplus: bool = False,
+    by: str = "",
+    no_self_checks: bool = False,
 ) -> Outcome:
     """Bring the environment to exactly COUNT user objects; goes on where it stopped.
 
@@ -102,6 +110,8 @@ def seed(
             drop_surplus=drop_surplus,
             check=front.check,
             progress=front.progress,
+            by=by,
+            self_checks=not no_self_checks,
         )
 
 

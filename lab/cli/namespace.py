@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 
 from invoke.collection import Collection
 from invoke.tasks import Task
 
-from lab.cli import env, lab, log, prompt, session
+from lab.cli import build, env, lab, log, measure, metrics, prompt, session, variables
 
 
-def _collection(name: str, module: ModuleType) -> Collection:
+def _collection(name: str, modules: Sequence[ModuleType]) -> Collection:
     made = Collection(name)
-    for value in vars(module).values():
-        if isinstance(value, Task):
-            made.add_task(value)
+    for module in modules:
+        for value in vars(module).values():
+            if isinstance(value, Task):
+                made.add_task(value)
     return made
 
 
 def _namespace() -> Collection:
     made = Collection()
-    for name, module in (
+    for name, *modules in (
         ("session", session),
         ("lab", lab),
-        ("env", env),
+        ("env", env, variables),
+        ("build", build),
+        ("measure", measure),
+        ("metrics", metrics),
         ("log", log),
         ("prompt", prompt),
     ):
-        made.add_collection(_collection(name, module))
+        made.add_collection(_collection(name, modules))
     return made
 
 

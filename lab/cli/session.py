@@ -16,6 +16,8 @@ _MEASURE_HELP = {
     "goal": "What this step is to find out; the entry's title.",
     "statements": "Kinds of statement, separated by commas (default: those of [measure]).",
     "samples": "Least number of samples of each cell (default: 30).",
+    "mode": "autocommit (default), or transaction: each statement between BEGIN and COMMIT.",
+    "budget": "Seconds after which no samples are added to the least number (default: 40).",
     "objects": "Refuse to measure unless exactly this many user objects exist.",
 }
 
@@ -35,7 +37,13 @@ def _context(front: Front) -> Context:
 
 @command("session.measure", help=_MEASURE_HELP, changes=True)
 def measure(
-    front: Front, goal: str = "", statements: str = "", samples: str = "", objects: str = ""
+    front: Front,
+    goal: str = "",
+    statements: str = "",
+    samples: str = "",
+    mode: str = "",
+    budget: str = "",
+    objects: str = "",
 ) -> Outcome:
     """Do one whole step: verify, measure, append the entry, describe the change.
 
@@ -50,6 +58,8 @@ def measure(
         statements=listed("--statements", statements),
         samples=whole_number("--samples", samples, least=1),
         objects=whole_number("--objects", objects, least=0),
+        mode=mode or None,
+        budget_s=whole_number("--budget", budget, least=0),
     )
     with front.lock():
         return protocol.measure(_context(front), goal=goal, options=options, check=front.check)

@@ -31,7 +31,8 @@ class MeasureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[measure]``: the default plan.
 
     ``samples`` is the least number a cell takes; sampling goes on in tens up to ``most_samples``
-    until the median is known to ±``precision``.
+    until the median is known to ±``precision``, or the run has taken ``budget_s`` seconds. In
+    ``mode`` transaction each statement stands between BEGIN and COMMIT.
     """
 
     statements: tuple[str, ...] = (
@@ -45,6 +46,8 @@ class MeasureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     most_samples: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 200
     warmups: Annotated[int, msgspec.Meta(ge=0, le=100)] = 3
     precision: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.03
+    budget_s: Annotated[float, msgspec.Meta(ge=0)] = 40.0
+    mode: Literal["autocommit", "transaction"] = "autocommit"
 
 
 class PopulationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,6 +68,27 @@ class PostgresConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settings: dict[str, str] = {}
 
 
+class MaterializeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[materialize]``: environmentd out of a checkout, or of an image.
+
+    ``build`` is a profile or a build's id. ``port`` is that of SQL; the four after it are those of
+    HTTP, internal SQL, internal HTTP and PubSub. ``data`` is the folder with ``environment-id``,
+    ``secrets`` and blobs, relative to the workspace; the state's own folder where unset.
+    ``metadata`` is ``embedded``, a PostgreSQL URL or ``image:NAME``. ``variables`` are system
+    variables that ``lab.up`` sets and `env.verify` expects.
+    """
+
+    checkout: str = ""
+    image: str = ""
+    build: str = "debug"
+    port: Annotated[int, msgspec.Meta(ge=1024, le=65531)] = 6875
+    data: str = ""
+    metadata: str = "embedded"
+    arguments: tuple[str, ...] = ()
+    start_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 1800
+    variables: dict[str, str] = {}
+
+
 class SessionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[session]``: how a session is recorded."""
 
@@ -79,6 +103,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     measure: MeasureConfig = MeasureConfig()
     population: PopulationConfig = PopulationConfig()
     postgres: PostgresConfig = PostgresConfig()
+    materialize: MaterializeConfig = MaterializeConfig()
     session: SessionConfig = SessionConfig()
 
 
@@ -304,7 +329,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 _SECTIONS = frozenset(field.name for field in msgspec.structs.fields(Config)) - {"target"}
 # Settings whose value is a table of names that the lab does not know.
-_MAPPINGS = frozenset({"postgres.settings"})
+_MAPPINGS = frozenset({"postgres.settings", "materialize.variables"})
 
 
 def _line_of(text: str, key: str) -> int | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from lab.measure.cells import asked_and_drops, cell_samples
 from lab.measure.comparison import compare
 from lab.measure.findings import (
@@ -12,9 +14,11 @@ from lab.measure.findings import (
     CellFinding,
     ComparisonFinding,
     CostFinding,
+    ReadingCost,
 )
 from lab.measure.noise import noise_warnings
-from lab.measure.record import Block, Run
+from lab.measure.passport import shapes_only
+from lab.measure.record import COST, IDLE, Block, Run
 from lab.metrics.attribute import attribute, total
 from lab.metrics.reading import Delta, difference
 from lab.metrics.tree import CostSheet
@@ -33,7 +37,7 @@ def analyse(run: Run, earlier: tuple[int, Run] | None) -> Analysis:
     costs = tuple(
         cost
         for statement in statements
-        if (cost := _cost(run, statement, sheets(statement))) is not None
+        if (cost := _cost(run, statement, sheets(statement, run.plan.mode))) is not None
     )
     comparison = compare(run, earlier) if earlier and not run.void else None
     return Analysis(
@@ -47,6 +51,8 @@ def analyse(run: Run, earlier: tuple[int, Run] | None) -> Analysis:
             *noise_warnings(run),
             *_comparison_warnings(comparison),
         ),
+        shapes_only=shapes_only(run.passport),
+        readings=_readings(run),
     )
 
 
@@ -60,6 +66,8 @@ def _cell(run: Run, statement: str) -> CellFinding:
         summary=summarize(samples.durations) if samples.blocks else None,
         excluded=samples.excluded,
         reasons=samples.reasons,
+        mode=run.plan.mode,
+        commit_share=samples.commit_share,
         void=samples.void,
     )
 
@@ -68,18 +76,21 @@ def _cost(run: Run, statement: str, sheet: CostSheet) -> CostFinding | None:
     blocks = [
         block
         for block in run.blocks
-        if block.purpose == "cost" and block.statements == (statement,) and not block.void
+        if block.purpose == COST and block.statements == (statement,) and not block.void
     ]
     # Warm-ups and failures moved the counters, too, so they are counted here.
     samples = [sample for block in blocks for sample in block.samples]
     client_ns = sum(sample.duration_ns for sample in samples) / max(1, len(samples))
     if not client_ns:
         return None
+    idle = _idle(run)
     found = attribute(
         sheet,
         total([_delta(block) for block in blocks]),
         statements=len(samples),
         client_mean_ns=client_ns,
+        idle=idle,
+        proportions=not shapes_only(run.passport),
     )
     failed = sum(1 for sample in samples if sample.error)
     return CostFinding(
@@ -92,8 +103,30 @@ def _cost(run: Run, statement: str, sheet: CostSheet) -> CostFinding | None:
         amounts=tuple(Amount(each.label, each.per_statement, each.unit) for each in found.amounts),
         warnings=(
             *found.warnings,
+            *((f"the idle rate is unknown: {idle.void}",) if idle and idle.void else ()),
             *((f"{failed} of {len(samples)} statements failed",) if failed else ()),
         ),
+    )
+
+
+def _idle(run: Run) -> Delta | None:
+    """Return what moved while nothing was asked of the server; None where nobody looked."""
+    deltas = [
+        msgspec.structs.replace(_delta(block), void=block.void) if block.void else _delta(block)
+        for block in run.blocks
+        if block.purpose == IDLE
+    ]
+    return total(deltas) if deltas else None
+
+
+def _readings(run: Run) -> ReadingCost | None:
+    taken = [each for block in run.blocks for each in (block.before, block.after) if each]
+    if not taken:
+        return None
+    return ReadingCost(
+        times=len(taken),
+        each_ns=sum(reading.cost_ns for reading in taken) / len(taken),
+        bytes=sum(reading.bytes for reading in taken) / len(taken),
     )
 
 
@@ -109,6 +142,8 @@ def _run_warnings(run: Run) -> Iterator[str]:
     for block in run.blocks:
         if block.void:
             yield f"block {block.index} ({block.purpose}) is void: {block.void}"
+    readings = [each for block in run.blocks for each in (block.before, block.after) if each]
+    yield from dict.fromkeys(note.rstrip(".") for reading in readings for note in reading.notes)
 
 
 def _comparison_warnings(comparison: ComparisonFinding | None) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,15 +14,12 @@ import psycopg
 from lab.core.errors import LabError
 from lab.measure.host import noise_since, probe_noise
 from lab.measure.plan import rounds
-from lab.measure.record import Block, Sample
+from lab.measure.record import AUTOCOMMIT, COST, IDLE, TRANSACTION, Block, Sample
 from lab.measure.sampler import TIMEOUT_S, Sampler, answers, undisturbed
 from lab.metrics.reading import Reading, difference
 from lab.targets.base import Connection, Cycle, Environment, ObjectCounts, Operation
 
 T = TypeVar("T")
-
-LATENCY = "latency"
-COST = "cost"
 
 
 class BlockOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +29,9 @@ class BlockOrder(msgspec.Struct, frozen=True, kw_only=True):
     belongs to. The first round has the number ``first``, and the first ``warmups`` rounds are
     flagged. ``position`` picks one statement of each cycle, which runs alone (a cost block); None
     takes the cycles whole and permuted. ``objects`` is what must be found before and after, but for
-    the fixtures, which a latency block must leave as many of as it found.
+    the fixtures, of which every block but one for costs must leave as many as it found. ``idle_s``
+    is how long the server is left alone before the statements, if there are any: an idle block has
+    none.
     """
 
     build: str
@@ -46,6 +46,8 @@ class BlockOrder(msgspec.Struct, frozen=True, kw_only=True):
     objects: ObjectCounts
     warmups: int = 0
     position: int | None = None
+    mode: str = AUTOCOMMIT
+    idle_s: float = 0.0
     timeout_s: float = TIMEOUT_S
 
     @property
@@ -113,12 +115,13 @@ def run_block(bench: Bench, order: BlockOrder, advance: Callable[[int], None]) -
     """
     environment, observer = bench.environment, bench.observer
     objects = environment.count_objects(observer)
+    bench.environment.settle(bench.measured)
     before = _read(bench)
     probe = probe_noise()
     taken = _take(bench.measured, order, advance)
     noise = noise_since(probe)
     # Once a connection is lost, its part of the counters is gone.
-    sight = None if taken.lost else _look(bench)
+    sight = None if taken.lost else _look(bench, order)
     left = sight.objects if sight else _count_if_it_answers(bench)
     return Block(
         index=order.index,
@@ -145,15 +148,17 @@ def _take(measured: Connection, order: BlockOrder, advance: Callable[[int], None
         for operations in order.operations()
     ]
     sampler = Sampler(measured, order.timeout_s)
+    execute = sampler.transact if order.mode == TRANSACTION else sampler.time
     samples: list[Sample] = []
     lost = ""
     seen: set[str] = set()
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     with undisturbed():
         began = time.perf_counter_ns()
+        time.sleep(order.idle_s)
         for number, statements in enumerate(encoded):
             for kind, sql in statements:
-                reply = sampler.time(sql)
+                reply = execute(sql)
                 samples.append(
                     Sample(
                         kind,
@@ -162,6 +167,7 @@ def _take(measured: Connection, order: BlockOrder, advance: Callable[[int], None
                         reply.duration_ns,
                         number < order.warmups,
                         _shortened(kind, reply.lost or reply.error, seen),
+                        reply.commit_ns,
                     )
                 )
                 if reply.lost:
@@ -181,7 +187,7 @@ def _shortened(kind: str, error: str, seen: set[str]) -> str:
     """
     if not error:
         return ""
-    state = error.split(" ", 1)[0]
+    state = error.split(" ", 1)[0] if re.match(r"[0-9A-Z]{5} ", error) else error
     key = f"{kind} {state}"
     if key in seen:
         return state
@@ -190,12 +196,14 @@ def _shortened(kind: str, error: str, seen: set[str]) -> str:
 
 
 def _read(bench: Bench) -> Reading:
-    bench.environment.settle(bench.measured)
     return bench.environment.read_metrics(bench.observer, bench.measured.info.backend_pid)
 
 
-def _look(bench: Bench) -> _Sight | None:
+def _look(bench: Bench, order: BlockOrder) -> _Sight | None:
     try:
+        # Between the readings of an idle block nothing at all is asked.
+        if order.purpose != IDLE:
+            bench.environment.settle(bench.measured)
         reading = _read(bench)
         objects = bench.environment.count_objects(bench.observer)
         return _Sight(bench.environment.boot(bench.observer), objects, reading)
@@ -222,7 +230,7 @@ def _why_void(
     changed = _changed(order.objects.by_type, objects.by_type)
     changed = changed or _changed(order.objects.by_type, sight.objects.by_type)
     # A cost block makes fixtures, or takes away those that the one before it made.
-    if not changed and order.purpose == LATENCY:
+    if not changed and order.purpose != COST:
         changed = _changed({"fixture": objects.fixtures}, {"fixture": sight.objects.fixtures})
     if changed:
         return f"the object count changed: {changed}"

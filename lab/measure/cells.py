@@ -8,7 +8,7 @@ from itertools import chain
 
 import msgspec
 
-from lab.measure.record import Block, Run, counted_in
+from lab.measure.record import LATENCY, TRANSACTION, Block, Run, Sample, counted_in
 
 MOST_EXCLUDED = 0.05
 """The share of samples that may be left out before the cell is void."""
@@ -18,13 +18,15 @@ class CellSamples(msgspec.Struct, frozen=True, kw_only=True):
     """The samples of one cell that count: ``blocks`` are in ns, each in order, none empty.
 
     ``excluded`` counts the samples left out by recorded cause (warm-ups are no samples in this
-    sense), ``reasons`` names the causes. ``void`` says why the cell does not count.
+    sense), ``reasons`` names the causes. ``commit_share`` is what of their time fell to COMMIT,
+    from 0 to 1; None where none was timed. ``void`` says why the cell does not count.
     """
 
     blocks: tuple[tuple[int, ...], ...]
     objects: int
     excluded: int
     reasons: tuple[str, ...]
+    commit_share: float | None
     void: str
 
     @property
@@ -65,10 +67,11 @@ def cell_samples(run: Run, statement: str) -> CellSamples:
     blocks = [
         block
         for block in run.blocks
-        if block.purpose == "latency"
+        if block.purpose == LATENCY
         and any(sample.statement == statement for sample in block.samples)
     ]
-    kept = tuple(tuple(found) for block in blocks if (found := counted_in(block, statement)))
+    counting = [found for block in blocks if (found := counted_in(block, statement))]
+    kept = tuple(tuple(sample.duration_ns for sample in found) for found in counting)
     void_blocks, errors = _reasons(blocks, statement)
     counts = tuple(dict.fromkeys(block.objects_before.total for block in blocks if not block.void))
     reasons = void_blocks + errors
@@ -77,8 +80,17 @@ def cell_samples(run: Run, statement: str) -> CellSamples:
         objects=counts[0] if counts else _objects(run, blocks),
         excluded=reasons.total(),
         reasons=tuple(f"{count} × {reason}" for reason, count in reasons.items()),
+        commit_share=_commit_share(run, list(chain.from_iterable(counting))),
         void=_void(sum(map(len, kept)), errors if run.void else reasons, counts),
     )
+
+
+def _commit_share(run: Run, samples: list[Sample]) -> float | None:
+    # Sums, not medians: only these are the sum of their parts.
+    total_ns = sum(sample.duration_ns for sample in samples)
+    if run.plan.mode != TRANSACTION or not total_ns:
+        return None
+    return sum(sample.commit_ns for sample in samples) / total_ns
 
 
 def _reasons(blocks: list[Block], statement: str) -> tuple[Counter[str], Counter[str]]:

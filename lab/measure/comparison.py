@@ -7,10 +7,18 @@ from collections.abc import Iterable
 import msgspec
 
 from lab.measure.cells import asked_and_drops, cell_samples
-from lab.measure.findings import ComparisonFinding, Difference
+from lab.measure.findings import ComparisonFinding, Difference, Measured
 from lab.measure.noise import was_noisy
-from lab.measure.passport import UNKNOWN
-from lab.measure.record import Run, sql_of
+from lab.measure.passport import (
+    BUILD,
+    BUILD_COMMIT,
+    BUILD_DIRTY,
+    BUILD_VERSION,
+    CLEAN,
+    UNKNOWN,
+    shapes_only,
+)
+from lab.measure.record import LATENCY, Run, sql_of
 from lab.stats.summary import Comparison, Verdict
 
 NOISY = "noisy host"
@@ -69,7 +77,13 @@ def compare(run: Run, earlier: tuple[int, Run]) -> ComparisonFinding:
     session, before = earlier
     unlike = differences(before, run)
     if unlike:
-        return ComparisonFinding(session=session, run=before.id, differences=unlike)
+        return ComparisonFinding(
+            session=session,
+            run=before.id,
+            differences=unlike,
+            builds=_builds(before, run),
+            shapes_only=shapes_only(run.passport),
+        )
     cells = compare_family(
         {
             statement: (cell_samples(before, statement).blocks, cell_samples(run, statement).blocks)
@@ -87,6 +101,27 @@ def compare(run: Run, earlier: tuple[int, Run]) -> ComparisonFinding:
         same_boot=bool(_boots(before) & _boots(run)),
         noisy=noisy,
         reworded=_reworded(before, run),
+        builds=_builds(before, run),
+        shapes_only=shapes_only(run.passport),
+    )
+
+
+def _builds(before: Run, after: Run) -> tuple[Measured, ...]:
+    """Return which build each run measured; nothing where a target has but one."""
+    sides = [{**run.passport.alike, **run.passport.noted} for run in (before, after)]
+    if not all(BUILD in facts for facts in sides):
+        return ()
+    known = [
+        {key: fact for key, fact in side.items() if fact not in (UNKNOWN, CLEAN)} for side in sides
+    ]
+    return tuple(
+        Measured(
+            build=facts.get(BUILD, ""),
+            version=facts.get(BUILD_VERSION, ""),
+            commit=facts.get(BUILD_COMMIT, ""),
+            dirty=facts.get(BUILD_DIRTY, ""),
+        )
+        for facts in known
     )
 
 
@@ -121,4 +156,4 @@ def _common(before: Run, after: Run) -> tuple[str, ...]:
 
 
 def _boots(run: Run) -> set[str]:
-    return {block.boot for block in run.blocks if block.purpose == "latency" and not block.void}
+    return {block.boot for block in run.blocks if block.purpose == LATENCY and not block.void}

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from lab.measure.record import AUTOCOMMIT
 from lab.metrics.tree import Attributed
 from lab.stats.summary import Comparison, Summary
+
+DEAR_NS = 50_000_000
+DEAR_BYTES = 1_000_000
+"""What one reading of the counters may cost before that is told."""
 
 
 class CellFinding(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,7 +18,9 @@ class CellFinding(msgspec.Struct, frozen=True, kw_only=True):
 
     ``objects`` is the exact object count while it was measured. ``excluded`` counts samples left
     out by recorded cause, ``reasons`` names the causes. ``summary`` is None where no sample counts.
-    ``void`` says why the cell does not count: its figures are shown, and compared with nothing.
+    ``mode`` is how its statements were sent; ``commit_share`` is what of their time fell to COMMIT
+    (0 to 1), None in autocommit. ``void`` says why the cell does not count: its figures are shown,
+    and compared with nothing.
     """
 
     statement: str
@@ -21,6 +28,8 @@ class CellFinding(msgspec.Struct, frozen=True, kw_only=True):
     summary: Summary | None
     excluded: int = 0
     reasons: tuple[str, ...] = ()
+    mode: str = AUTOCOMMIT
+    commit_share: float | None = None
     void: str = ""
 
 
@@ -50,6 +59,34 @@ class CostFinding(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
+class ReadingCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What reading the server's counters costs: ``times``, and ns and bytes each (mean).
+
+    ``bytes`` is 0 where they come on no page.
+    """
+
+    times: int
+    each_ns: float
+    bytes: float
+
+    @property
+    def dear(self) -> bool:
+        """Whether it is worth a word."""
+        return self.each_ns > DEAR_NS or self.bytes > DEAR_BYTES
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """The build that a run measured: its id, what it says of itself, and the tree that it is of.
+
+    Each is empty where it is not known, ``dirty`` also where the tree held nothing else.
+    """
+
+    build: str
+    version: str = ""
+    commit: str = ""
+    dirty: str = ""
+
+
 class Difference(msgspec.Struct, frozen=True, array_like=True):
     """A passport field in which two runs are unlike; empty text where a side lacks it."""
 
@@ -65,7 +102,8 @@ class ComparisonFinding(msgspec.Struct, frozen=True, kw_only=True):
     that both were taken on one boot of the server, which is then compared with itself later.
     ``noisy`` names the runs whose host disturbed them (``the earlier run``, ``this run``): all is
     called inconclusive then, whatever its interval. ``reworded`` names the statements that both
-    measured with unlike SQL, which are not compared.
+    measured with unlike SQL, which are not compared. ``builds`` are those of the earlier run and of
+    this one, where they are known. ``shapes_only`` is that of this run's `Analysis`.
     """
 
     session: int
@@ -75,6 +113,8 @@ class ComparisonFinding(msgspec.Struct, frozen=True, kw_only=True):
     same_boot: bool = False
     noisy: tuple[str, ...] = ()
     reworded: tuple[str, ...] = ()
+    builds: tuple[Measured, ...] = ()
+    shapes_only: str = ""
 
 
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +123,8 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     ``cells`` holds the kinds asked for, in the plan's order, each create followed by its drop.
     ``void`` says why the run does not count; what was measured is in ``cells`` all the same.
     ``warnings`` tell what is not in the other figures: void blocks, a host that was not at rest.
+    ``shapes_only`` says why absolute figures and proportions mislead (``debug build``), empty where
+    they do not. ``readings`` is what reading the counters cost, None where no block was taken.
     """
 
     run: str
@@ -91,3 +133,5 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     comparison: ComparisonFinding | None
     void: str = ""
     warnings: tuple[str, ...] = ()
+    shapes_only: str = ""
+    readings: ReadingCost | None = None

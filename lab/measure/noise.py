@@ -7,7 +7,7 @@ from itertools import groupby
 
 import msgspec
 
-from lab.measure.record import HostNoise, Run
+from lab.measure.record import LATENCY, HostNoise, Run
 
 
 class _Disturbance(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ def was_noisy(run: Run) -> bool:
     Judged by the average over the blocks that count, weighted by their duration: one disturbed
     block among many is warned of, and no more.
     """
-    blocks = [block for block in run.blocks if block.purpose == "latency" and not block.void]
+    blocks = [block for block in run.blocks if block.purpose == LATENCY and not block.void]
     total_ns = sum(block.duration_ns for block in blocks)
     if not total_ns:
         return False

@@ -6,10 +6,22 @@ import platform
 from collections.abc import Mapping
 
 from lab.measure.record import Passport
-from lab.targets.base import SETTINGS_CHANGED, ObjectCounts
+from lab.targets.base import SETTINGS_CHANGED, SHAPES_ONLY, ObjectCounts
 
 UNKNOWN = "unknown"
 """What a fact says that must be alike and cannot be found: then no two runs are alike in it."""
+
+BUILD = "build.id"
+BUILD_PROFILE = "build.profile"
+BUILD_COMMIT = "build.commit"
+BUILD_DIRTY = "build.dirty"
+BUILD_VERSION = "build.version"
+"""Facts of a target that is compiled: which build, how, and of which tree."""
+
+CLEAN = "no"
+"""What `BUILD_DIRTY` says of a tree that held nothing besides its commit."""
+
+MODE = "mode"
 
 # Facts that tell how a measurement came about and change no latency that could be seen. Everything
 # else, and every fact that is not known here, must be alike: a difference that matters and is
@@ -22,10 +34,21 @@ NOTED = frozenset(
         "client.python-release",
         # Fixtures are a handful of objects, and follow from the statements asked for.
         "objects.fixtures",
+        # Builds are what is compared. How they were compiled must be alike (``build.profile``).
+        BUILD,
+        BUILD_COMMIT,
+        BUILD_DIRTY,
+        "build.change",
+        BUILD_VERSION,
         # Which settings are other than as shipped: the settings themselves must be alike.
         SETTINGS_CHANGED,
     }
 )
+
+
+def shapes_only(passport: Passport) -> str:
+    """Return why the figures of a run show shapes alone (``debug build``); empty if they do not."""
+    return passport.alike.get(SHAPES_ONLY, "")
 
 
 def client_facts() -> dict[str, str]:
@@ -79,7 +102,7 @@ def make_passport(
     """
     facts = {
         "target": target,
-        "mode": mode,
+        MODE: mode,
         **environment,
         **{f"objects.{kind}": str(count) for kind, count in counts.by_type.items()},
         "objects.fixtures": str(counts.fixtures),

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from lab.core.config import MeasureConfig
 from lab.core.errors import UsageError
-from lab.measure.record import EVIDENCE_BYTES, Plan
+from lab.core.nearest import did_you_mean
+from lab.measure.record import EVIDENCE_BYTES, MODES, Plan
 from lab.targets.base import Cycle, Operation
 
 ROUNDS_PER_BLOCK = 10
@@ -20,9 +21,9 @@ MOST_OPENING = 20
 COST_TURNS = 20
 """How many statements of one kind run alone between two readings of the counters."""
 
-# What the parts of a record take at most in JSON, generously. A sample is its kind's name, four
+# What the parts of a record take at most in JSON, generously. A sample is its kind's name, five
 # numbers and, where the statement fails again as it did before, an SQLSTATE.
-SAMPLE_BYTES = 70
+SAMPLE_BYTES = 85
 BLOCK_BYTES = 16_384
 FRAME_BYTES = 16_384
 
@@ -33,7 +34,8 @@ def make_plan(config: MeasureConfig, *, seed: int | None = None) -> Plan:
     Raises
     ------
     UsageError
-        No statement is named, or the raw samples would not fit into one evidence file.
+        No statement is named, the mode is unknown, or the raw samples would not fit into one
+        evidence file.
 
     """
     statements = tuple(dict.fromkeys(config.statements))
@@ -44,6 +46,13 @@ def make_plan(config: MeasureConfig, *, seed: int | None = None) -> Plan:
             why="The list of statements is empty.",
             remedy="Name at least one, such as create-table.",
         )
+    if config.mode not in MODES:
+        raise UsageError(
+            f"There is no mode `{config.mode}`.",
+            code="measure.mode",
+            why=f"Known: {', '.join(MODES)}.",
+            remedy=did_you_mean(config.mode, MODES, "Choose from these."),
+        )
     plan = Plan(
         statements=statements,
         samples=config.samples,
@@ -51,6 +60,8 @@ def make_plan(config: MeasureConfig, *, seed: int | None = None) -> Plan:
         warmups=config.warmups,
         precision=config.precision,
         seed=secrets.randbits(32) if seed is None else seed,
+        budget_s=config.budget_s,
+        mode=config.mode,
     )
     _require_room(plan, config.most_samples)
     return plan
@@ -92,7 +103,8 @@ def _bytes_at_most(plan: Plan, samples: int, most_samples: int) -> int:
     latency = len(opening_blocks(samples)) + added
     each = 2 * sum(len(kind) + SAMPLE_BYTES for kind in plan.statements)
     rounds = plan.warmups + most_samples + COST_TURNS
-    return FRAME_BYTES + (latency + 2 * len(plan.statements)) * BLOCK_BYTES + rounds * each
+    blocks = latency + 2 * len(plan.statements) + 1  # for costs, and at rest
+    return FRAME_BYTES + blocks * BLOCK_BYTES + rounds * each
 
 
 def opening_blocks(samples: int) -> tuple[int, ...]:

@@ -12,6 +12,15 @@ from lab.targets.base import ObjectCounts, Workload
 
 SCHEMA_VERSION = 1
 
+LATENCY = "latency"
+COST = "cost"
+IDLE = "idle"
+
+AUTOCOMMIT = "autocommit"
+TRANSACTION = "transaction"
+MODES = (AUTOCOMMIT, TRANSACTION)
+"""How a statement is sent: alone, or between BEGIN and COMMIT."""
+
 EVIDENCE_BYTES = 1024 * 1024
 """A run's file must stay below this: jj leaves larger new files out of a change."""
 
@@ -33,7 +42,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ``statements`` are the kinds asked for; a create's drop is executed and recorded besides.
     ``samples`` is the least number a cell takes, ``most_samples`` the greatest; sampling goes on
     until the 95% interval of the median of each kind asked for is within ±``precision`` of it, and
-    no block is added for that once the run has taken ``budget_s`` seconds.
+    no block is added for that once the run has taken ``budget_s`` seconds. ``mode`` is one of
+    `MODES`.
     """
 
     statements: tuple[str, ...]
@@ -43,7 +53,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     precision: float
     seed: int
     budget_s: float = 40.0
-    mode: str = "autocommit"
+    mode: str = AUTOCOMMIT
 
 
 class Stop(StrEnum):
@@ -61,7 +71,9 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
     """One statement, timed: from sending it to the server's ready message.
 
     ``round`` counts the passes over all statements, warm-ups included; ``offset_ns`` is when it was
-    sent, from the block's beginning; ``error`` is the server's SQLSTATE and message.
+    sent, from the block's beginning; ``error`` is the server's SQLSTATE and message. In mode
+    transaction ``duration_ns`` is the time of the statement and of the COMMIT after it, of which
+    ``commit_ns`` is the COMMIT's part; BEGIN is in neither.
     """
 
     statement: str
@@ -70,6 +82,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
     duration_ns: int
     warmup: bool = False
     error: str = ""
+    commit_ns: int = 0
 
 
 class HostNoise(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,8 +101,10 @@ class HostNoise(msgspec.Struct, frozen=True, kw_only=True):
 class Block(msgspec.Struct, frozen=True, kw_only=True):
     """Samples taken in one go within one boot of the environment.
 
-    ``purpose`` is ``latency`` (statements permuted within rounds) or ``cost`` (one kind of
-    statement alone between two metrics readings, so that its costs are its own).
+    ``purpose`` is ``latency`` (statements permuted within rounds), ``cost`` (one kind of statement
+    alone between two metrics readings, so that its costs are its own) or ``idle`` (no statement
+    between the readings: what moves then is nobody's cost). Where a reading is long, that of a
+    latency block keeps only the series that costs are made of.
     ``void`` says why the block does not count; its samples are kept all the same.
     """
 
@@ -146,18 +161,18 @@ def sql_of(run: Run, statement: str) -> tuple[str, ...]:
 
 def counted(blocks: Iterable[Block], statement: str) -> list[int]:
     """Return the latencies of ``statement`` in ``blocks``, in ns, in order, that count."""
-    return [duration for block in blocks for duration in counted_in(block, statement)]
+    return [sample.duration_ns for block in blocks for sample in counted_in(block, statement)]
 
 
-def counted_in(block: Block, statement: str) -> list[int]:
-    """Return the latencies of ``statement`` in ``block``, in ns, in order, that count.
+def counted_in(block: Block, statement: str) -> list[Sample]:
+    """Return the samples of ``statement`` in ``block``, in order, that count.
 
-    Left out by recorded cause only: warm-ups, errors, void blocks, and blocks taken for costs.
+    Left out by recorded cause only: warm-ups, errors, void blocks, and blocks of another purpose.
     """
-    if block.purpose != "latency" or block.void:
+    if block.purpose != LATENCY or block.void:
         return []
     return [
-        sample.duration_ns
+        sample
         for sample in block.samples
         if sample.statement == statement and not sample.warmup and not sample.error
     ]

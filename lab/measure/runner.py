@@ -5,65 +5,27 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
 
 from lab import __version__
-from lab.core.errors import ExternalError, LabError, StateMismatchError
-from lab.core.progress import Progress, Stage
-from lab.measure.block import COST, LATENCY, Bench, BlockOrder, run_block
-from lab.measure.cells import MOST_EXCLUDED
+from lab.core.errors import ExternalError, StateMismatchError
+from lab.core.progress import Progress
+from lab.measure.block import Bench
+from lab.measure.course import Course, Scene, not_one_block, shortened
+from lab.measure.foresight import Outlook, foreseen_readings, readings_text, require_room, series_of
 from lab.measure.host import host_facts
 from lab.measure.passport import make_passport
-from lab.measure.plan import (
-    COST_TURNS,
-    FRAME_BYTES,
-    ROUNDS_PER_BLOCK,
-    SAMPLE_BYTES,
-    opening_blocks,
-)
-from lab.measure.record import (
-    EVIDENCE_BYTES,
-    SCHEMA_VERSION,
-    Block,
-    Passport,
-    Plan,
-    Run,
-    Stop,
-    counted,
-)
+from lab.measure.record import LATENCY, SCHEMA_VERSION, Block, Plan, Run
 from lab.measure.sampler import TIMEOUT_S, Sampler
-from lab.targets.base import Connection, Environment, ObjectCounts, Workload
+from lab.targets.base import Connection, Environment, Workload
 
 _CANCEL_S = 5.0
 _FIXTURES_S = 15.0
-
-
-class _LostError(Exception):
-    """The server cannot be measured any more; says why."""
-
-
-class _ChangedError(Exception):
-    """The object count is not that of the run any more; says why."""
-
-
-class _Scene(msgspec.Struct, frozen=True, kw_only=True):
-    """What stays the same during a run."""
-
-    bench: Bench
-    plan: Plan
-    workload: Workload
-    build: str
-    boot: str
-    objects: ObjectCounts
-    passport: Passport
-    began_s: float
-    timeout_s: float
 
 
 def measure(
@@ -83,7 +45,7 @@ def measure(
     Raises
     ------
     UsageError
-        The target does not know a statement.
+        The target does not know a statement, or its counters leave the samples no room in a file.
     PreconditionError, StateMismatchError
         Nothing runs; or the fixtures are not those that the workload declares.
     ExternalError
@@ -99,8 +61,13 @@ def measure(
         try:
             scene = _look_around(bench, plan, workload, began_s, timeout_s)
         except psycopg.Error as error:
-            raise _not_one_block(str(error)) from error
-        course = _Course(scene, progress, is_precise)
+            raise not_one_block(str(error)) from error
+        cost = foreseen_readings(
+            plan, workload.cycles, scene.outlook.reading, idle=bool(environment.idle_s)
+        )
+        if cost.dear:
+            progress.say(readings_text(cost))
+        course = Course(scene, progress, is_precise)
         course.run()
     return Run(
         schema_version=SCHEMA_VERSION,
@@ -118,186 +85,6 @@ def measure(
     )
 
 
-class _Course:
-    """The blocks of a run as they are taken, and what the next one follows from.
-
-    ``stopped`` says why sampling ended, ``loss`` why the run broke off, empty where it did not.
-    """
-
-    def __init__(
-        self,
-        scene: _Scene,
-        progress: Progress,
-        is_precise: Callable[[Sequence[int], float], bool],
-    ) -> None:
-        self._scene = scene
-        self._progress = progress
-        self._is_precise = is_precise
-        self.blocks: list[Block] = []
-        self.stopped: Stop | None = None
-        self.loss = ""
-        self._cycles = scene.workload.cycles
-        # The round of each cycle's next turn. A rename takes turns with the rename back, so that no
-        # turn of a cycle may be left out or taken twice.
-        self._next = [0] * len(self._cycles)
-        self._sampled = 0
-        self._bytes = FRAME_BYTES
-
-    def run(self) -> None:
-        """Take all blocks, or as many as can be taken.
-
-        Raises
-        ------
-        ExternalError
-            Not one block could be begun.
-
-        """
-        try:
-            self._first()
-            self._until_precise()
-            self._costs()
-        except _ChangedError as change:
-            # What was measured before counts; what could come now would be another cell's.
-            self._progress.say(f"The run ends early: {change}.")
-            self.stopped = self.stopped or Stop.CHANGED
-        except _LostError as loss:
-            if not self.blocks:
-                raise _not_one_block(str(loss)) from loss
-            self.stopped = self.stopped or Stop.LOST
-            self.loss = str(loss)
-
-    def _first(self) -> None:
-        plan = self._scene.plan
-        count = plan.warmups + plan.samples
-        total = count * sum(len(cycle.templates) for cycle in self._cycles)
-        with self._progress.stage("Measuring", total=total, unit="statements") as stage:
-            warmups = plan.warmups
-            for rounds in opening_blocks(plan.samples):
-                self._latency(stage, range(len(self._cycles)), warmups + rounds, warmups=warmups)
-                warmups = 0
-
-    def _until_precise(self) -> None:
-        """Add blocks until each statement asked for is known well enough, or may take no more."""
-        wanted = self._imprecise()
-        self.stopped = self._why_stop(wanted)
-        if self.stopped is not None:
-            return
-        left = self._scene.plan.most_samples - self._sampled
-        total = left * sum(len(self._cycles[index].templates) for index in wanted)
-        title = "Measuring until precise, at most"
-        with self._progress.stage(title, total=total, unit="statements") as stage:
-            while self.stopped is None:
-                left = self._scene.plan.most_samples - self._sampled
-                self._latency(stage, wanted, min(ROUNDS_PER_BLOCK, left))
-                wanted = self._imprecise()
-                self.stopped = self._why_stop(wanted)
-
-    def _why_stop(self, wanted: Sequence[int]) -> Stop | None:
-        """Return why no more blocks are added for the cycles ``wanted``; None where one is."""
-        plan = self._scene.plan
-        if not wanted:
-            return Stop.PRECISE
-        if self._sampled >= plan.most_samples:
-            return Stop.MOST
-        if time.monotonic() - self._scene.began_s > plan.budget_s:
-            self._progress.say(f"No more samples: the run has taken {plan.budget_s:g} s.")
-            return Stop.BUDGET
-        if not self._room(wanted):
-            self._progress.say("No more samples: the run's file would reach 1 MiB.")
-            return Stop.SIZE
-        return None
-
-    def _costs(self) -> None:
-        total = COST_TURNS * sum(len(cycle.templates) for cycle in self._cycles)
-        with self._progress.stage("Costs", total=total, unit="statements") as stage:
-            for index, cycle in enumerate(self._cycles):
-                for position in range(len(cycle.templates)):
-                    order = self._order(COST, [index], self._next[index], COST_TURNS)
-                    self._take(stage, msgspec.structs.replace(order, position=position))
-
-    def _latency(
-        self, stage: Stage, chosen: Sequence[int], count: int, *, warmups: int = 0
-    ) -> None:
-        # Cycles drop out and never come back, so those that are left have made the same turns.
-        first = self._next[chosen[0]]
-        for index in chosen:
-            self._next[index] = first + count
-        self._sampled += count - warmups
-        order = self._order(LATENCY, chosen, first, count)
-        self._take(stage, msgspec.structs.replace(order, warmups=warmups))
-
-    def _order(self, purpose: str, chosen: Sequence[int], first: int, count: int) -> BlockOrder:
-        scene = self._scene
-        return BlockOrder(
-            build=scene.build,
-            state=scene.bench.environment.state,
-            boot=scene.boot,
-            index=len(self.blocks) + 1,
-            purpose=purpose,
-            cycles=tuple(self._cycles[index] for index in chosen),
-            seed=scene.plan.seed,
-            first=first,
-            rounds=count,
-            objects=scene.objects,
-            timeout_s=scene.timeout_s,
-        )
-
-    def _take(self, stage: Stage, order: BlockOrder) -> None:
-        try:
-            block = run_block(self._scene.bench, order, stage.advance)
-        except (psycopg.Error, LabError) as error:
-            raise _LostError(f"block {order.index} could not be begun: {error}") from error
-        self.blocks.append(block)
-        self._bytes += len(msgspec.json.encode(block))
-        if block.after is None or block.objects_after is None:
-            raise _LostError(f"block {block.index} broke off: {block.void}")
-        if block.objects_after.by_type != self._scene.objects.by_type:
-            raise _ChangedError(f"in block {block.index} {block.void}")
-
-    def _imprecise(self) -> list[int]:
-        """Return the cycles in which a statement asked for is not yet known well enough."""
-        asked = self._scene.plan.statements
-        return [
-            index
-            for index, cycle in enumerate(self._cycles)
-            if any(kind in asked and self._wants_more(kind) for kind in cycle.statements)
-        ]
-
-    def _wants_more(self, kind: str) -> bool:
-        plan = self._scene.plan
-        if _failed(self.blocks, kind) > MOST_EXCLUDED:
-            return False  # the cell is void, and more of the same would not mend it
-        durations = counted(self.blocks, kind)
-        return len(durations) < plan.samples or not self._is_precise(durations, plan.precision)
-
-    def _room(self, chosen: Sequence[int]) -> bool:
-        """Say whether one more block leaves room for the costs in the evidence."""
-        frame = max(_frame_bytes(block) for block in self.blocks)
-        kinds = sum(len(cycle.templates) for cycle in self._cycles)
-        costs = kinds * (frame + COST_TURNS * _SAMPLE_BYTES)
-        width = sum(len(self._cycles[index].templates) for index in chosen)
-        block = frame + width * ROUNDS_PER_BLOCK * _SAMPLE_BYTES
-        return self._bytes + block + costs < EVIDENCE_BYTES
-
-
-_SAMPLE_BYTES = SAMPLE_BYTES + 40  # with the kind's name
-
-
-def _frame_bytes(block: Block) -> int:
-    return len(msgspec.json.encode(msgspec.structs.replace(block, samples=())))
-
-
-def _failed(blocks: Sequence[Block], kind: str) -> float:
-    """Return the share of the samples of ``kind`` that failed."""
-    samples = [
-        sample
-        for block in blocks
-        for sample in block.samples
-        if block.purpose == LATENCY and sample.statement == kind and not sample.warmup
-    ]
-    return sum(1 for sample in samples if sample.error) / max(1, len(samples))
-
-
 def _nothing_counts(blocks: Sequence[Block]) -> str:
     latency = [block for block in blocks if block.purpose == LATENCY]
     if any(not block.void for block in latency):
@@ -305,21 +92,14 @@ def _nothing_counts(blocks: Sequence[Block]) -> str:
     return f"no block counts; block {latency[0].index}: {latency[0].void}"
 
 
-def _not_one_block(why: str) -> ExternalError:
-    return ExternalError(
-        "No block could be measured.",
-        code="measure.no-block",
-        why=why,
-        remedy="Look at the server's log (env.logs), then measure again.",
-    )
-
-
 def _look_around(
     bench: Bench, plan: Plan, workload: Workload, began_s: float, timeout_s: float
-) -> _Scene:
+) -> Scene:
     environment, observer = bench.environment, bench.observer
     situation = environment.inspect()
+    counted_ns = time.perf_counter_ns()
     objects = environment.count_objects(observer)
+    counted_ns = time.perf_counter_ns() - counted_ns
     if objects.fixtures != workload.fixtures:
         raise StateMismatchError(
             f"There are {objects.fixtures} fixtures and not {workload.fixtures}.",
@@ -327,8 +107,16 @@ def _look_around(
             why="Something else makes or removes objects where the lab keeps its own.",
             remedy="Stop what works there, then measure again; fixtures are made anew each time.",
         )
+    outlook = Outlook(
+        reading=environment.read_metrics(observer, bench.measured.info.backend_pid),
+        count_ns=counted_ns,
+        idle_s=environment.idle_s,
+    )
+    telling = _telling(environment.target, workload, plan.mode)
+    kept = shortened(outlook.reading, telling)
+    require_room(plan, workload.cycles, outlook, kept)
     directory = Path(situation.directory) if situation.directory else None
-    return _Scene(
+    return Scene(
         bench=bench,
         plan=plan,
         workload=workload,
@@ -342,9 +130,20 @@ def _look_around(
             counts=objects,
             host=host_facts(directory),
         ),
+        outlook=outlook,
+        telling=telling,
         began_s=began_s,
         timeout_s=timeout_s,
     )
+
+
+def _telling(name: str, workload: Workload, mode: str) -> frozenset[str]:
+    """Return the names of the series that the costs of the workload's statements are made of."""
+    from lab.targets.registry import target
+
+    sheets = target(name).cost_sheet
+    kinds = [kind for cycle in workload.cycles for kind in cycle.statements]
+    return series_of([sheets(kind, mode) for kind in kinds])
 
 
 @contextlib.contextmanager
@@ -379,8 +178,9 @@ def _fixtures(bench: Bench, workload: Workload, progress: Progress) -> Iterator[
             )
         yield
     finally:
-        # A statement that is still under way holds locks on them.
+        # A statement that is still under way, or a transaction, holds locks on them.
         _interrupt(bench.measured)
+        bench.measured.close()
         failure = _execute(bench.observer, workload.teardown)
         if failure:
             progress.say(f"Fixtures were left behind ({failure}); the next run removes them.")

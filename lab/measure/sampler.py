@@ -11,7 +11,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
-from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus
 
 from lab.targets.base import Connection
 
@@ -31,12 +31,14 @@ class Reply(NamedTuple):
     ``sent_ns`` is ``time.perf_counter_ns`` when it was sent, ``duration_ns`` the time from then to
     the server's ready message. ``error`` is the server's SQLSTATE and message, empty where it
     succeeded. ``lost`` says why the connection cannot be used any more, empty where it can.
+    ``commit_ns`` is the part of ``duration_ns`` that a COMMIT after the statement took.
     """
 
     sent_ns: int
     duration_ns: int
     error: str = ""
     lost: str = ""
+    commit_ns: int = 0
 
 
 class Sampler:
@@ -60,6 +62,40 @@ class Sampler:
 
         After a reply that says ``lost`` the sampler is of no further use.
         """
+        return self._send(sql)[0]
+
+    def transact(self, sql: bytes) -> Reply:
+        """Execute ``sql`` between BEGIN and COMMIT; statement and COMMIT are timed, each by itself.
+
+        A server may put the work off to the COMMIT, and may answer it by rolling back without an
+        error: then what it answers says so, and the sample failed. After a failure the transaction
+        is ended, untimed, so that the next one begins in none.
+        """
+        begun = self.time(b"BEGIN")
+        reply = begun._replace(duration_ns=0)
+        if not (begun.error or begun.lost):
+            reply = self._committed(self.time(sql))
+        if reply.lost or self._pgconn.transaction_status == TransactionStatus.IDLE:
+            return reply
+        ended = self.time(b"ROLLBACK")
+        return reply._replace(lost=ended.lost or ended.error)
+
+    def _committed(self, executed: Reply) -> Reply:
+        if executed.error or executed.lost:
+            return executed
+        commit, tag = self._send(b"COMMIT")
+        error = commit.error
+        if not (error or commit.lost or tag == b"COMMIT"):
+            error = f"COMMIT answered {tag.decode(errors='replace')}"
+        return executed._replace(
+            duration_ns=executed.duration_ns + commit.duration_ns,
+            error=error,
+            lost=commit.lost,
+            commit_ns=commit.duration_ns,
+        )
+
+    def _send(self, sql: bytes) -> tuple[Reply, bytes]:
+        """Execute ``sql`` and return what became of it, and the command tag of its last result."""
         pgconn = self._pgconn
         results: list[PGresult] = []
         started = perf_counter_ns()
@@ -68,7 +104,7 @@ class Sampler:
             while True:
                 while pgconn.is_busy():
                     if not self._readable(started):
-                        return self._given_up(started)
+                        return self._given_up(started), b""
                     pgconn.consume_input()
                 result = pgconn.get_result()
                 if result is None:
@@ -76,11 +112,12 @@ class Sampler:
                 results.append(result)
         except psycopg.Error as broken:
             duration = perf_counter_ns() - started
-            return Reply(started, duration, lost=_first_line(broken))
+            return Reply(started, duration, lost=_first_line(broken)), b""
         duration = perf_counter_ns() - started
         error = _failure(results)
         lost = error or "connection lost" if pgconn.status == ConnStatus.BAD else ""
-        return Reply(started, duration, error, lost)
+        tag = (results[-1].command_status if results else None) or b""
+        return Reply(started, duration, error, lost), tag
 
     def _readable(self, started: int) -> bool:
         left_ns = started + self._timeout_ns - perf_counter_ns()

@@ -66,13 +66,15 @@ def attribute(
     statements: int,
     client_mean_ns: float,
     idle: Delta | None = None,
+    proportions: bool = True,
 ) -> Attribution:
     """Attribute the latency of ``statements`` statements along ``sheet``.
 
     ``delta`` is what moved while the statements ran and nothing else was asked of the server,
     ``idle`` what moved in a window in which nothing was asked at all: its rate is taken off.
     ``client_mean_ns`` is the mean latency of these same statements as the client saw it; the mean,
-    because sums of times add up to means and not to medians.
+    because sums of times add up to means and not to medians. Without ``proportions`` no warning
+    rests on a share of the latency.
 
     Raises ValueError where there is no statement, or no latency, to divide by.
     """
@@ -100,7 +102,7 @@ def attribute(
             *_missing(sheet, spent),
             *_not_nested(tree),
             *_not_whole(sheet.roots, spent),
-            *_rest(sheet, unattributed_ns / client_mean_ns),
+            *_rest(sheet, unattributed_ns / client_mean_ns, proportions=proportions),
             *_disturbed(sheet.disturbances, delta),
         ),
     )
@@ -157,8 +159,11 @@ def _nodes(nodes: Sequence[Node]) -> Iterator[Node]:
 
 
 def _missing(sheet: CostSheet, spent: Mapping[str, float]) -> Iterator[str]:
-    for node in _nodes(sheet.roots):
-        if not _known((*node.time, *node.calls), spent):
+    nodes = tuple(_nodes(sheet.roots))
+    # A server is of a generation where it has any timer of that generation.
+    found = {node.generation for node in nodes if _known(node.time, spent)} | {""}
+    for node in nodes:
+        if node.generation in found and not _known((*node.time, *node.calls), spent):
             yield f"{node.label}: not measured here"
     for quantity in sheet.quantities:
         if not _known(quantity.series, spent):
@@ -186,8 +191,11 @@ def _not_whole(nodes: Sequence[Node], spent: Mapping[str, float]) -> Iterator[st
             )
 
 
-def _rest(sheet: CostSheet, share: float) -> Iterator[str]:
-    if share < 0:
+def _rest(sheet: CostSheet, share: float, *, proportions: bool) -> Iterator[str]:
+    if not proportions:
+        if share < 0:
+            yield "the parts add up to more than the client's latency"
+    elif share < 0:
         yield f"the parts add up to {1 - share:.0%} of the client's latency"
     elif share > LARGE_REST and not sheet.rest:
         yield f"{share:.0%} of the client's latency is not attributed"

@@ -27,13 +27,17 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """All series of a server at one moment.
 
     ``boot`` identifies the server process: two readings of different boots have no difference.
-    ``taken_ns`` is a monotonic clock; ``cost_ns`` is what taking the reading took.
+    ``taken_ns`` is a monotonic clock; ``cost_ns`` is what taking the reading took. ``bytes`` is the
+    size of the page that was read for it, 0 where the counters come on no page. ``notes`` say what
+    a reader of the figures should know, a sentence each.
     """
 
     boot: str
     taken_ns: int
     cost_ns: int
     series: tuple[Series, ...]
+    bytes: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Change(msgspec.Struct, frozen=True, array_like=True):

@@ -12,6 +12,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     are added up. ``whole`` says that the calls per statement are expected to be a whole number. A
     node ``overlaps`` where it runs beside its siblings, so that it is left out of their sum. It
     ``disturbs`` where it is time that the host took away: its siblings' timers contain part of it.
+    ``generation`` names the versions of the server that have such a timer, empty for all: on others
+    the node is left out without a word.
     """
 
     label: str
@@ -20,6 +22,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool = False
     overlaps: bool = False
     disturbs: bool = False
+    generation: str = ""
     children: tuple[Node, ...] = ()
 
 

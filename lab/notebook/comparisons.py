@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from lab.measure.findings import Analysis, ComparisonFinding
+from collections.abc import Sequence
+
+from lab.measure.findings import Analysis, ComparisonFinding, Difference, Measured
+from lab.measure.passport import BUILD_PROFILE, MODE
 from lab.notebook.figures import MISSING, code, joined, ms, percent, ratio, table
+from lab.notebook.shapes import MARK, marked_headers
+from lab.notebook.text import commit_text, plain, short_ids
 from lab.stats.summary import Comparison
+from lab.targets.base import SHAPES_ONLY
 
 _REASONS = {
     "trend": "Trend: while a side was measured, its latencies drifted by more than what counts as a"
@@ -12,6 +18,9 @@ _REASONS = {
     "one block": "One block: neither side shows what varies from block to block, so that nothing is"
     " claimed. More samples make more blocks.",
 }
+
+IN_WORDS = (BUILD_PROFILE, SHAPES_ONLY, MODE)
+"""Passport fields of which `in_words` says all."""
 
 
 def comparison_table(comparison: ComparisonFinding) -> str:
@@ -24,11 +33,11 @@ def comparison_table(comparison: ComparisonFinding) -> str:
         ]
         return table(headers, rows, text_columns=3)
     headers = ["Statement", "Verdict", "Before (ms)", "Now (ms)", "Ratio", "95% interval"]
-    headers.append("Could be seen")
+    headers = [*marked_headers(headers, comparison.shapes_only), "Could be seen"]
     rows = [
         [
             code(statement),
-            verdict_text(cell),
+            verdict_text(cell, comparison.shapes_only),
             ms(cell.before.median_ns),
             ms(cell.after.median_ns),
             ratio(cell.ratio),
@@ -40,10 +49,33 @@ def comparison_table(comparison: ComparisonFinding) -> str:
     return table(headers, rows, text_columns=2) if rows else ""
 
 
-def verdict_text(cell: Comparison) -> str:
+def verdict_text(cell: Comparison, shapes_only: str = "") -> str:
     """Return the verdict as people read it: ``inconclusive (noisy host), provisional``."""
     reasons = f" ({', '.join(cell.reasons)})" if cell.reasons else ""
-    return f"{cell.verdict.value}{reasons}{', provisional' if cell.provisional else ''}"
+    provisional = ", provisional" if cell.provisional or shapes_only else ""
+    return f"{cell.verdict.value}{reasons}{provisional}{f', {shapes_only}' if shapes_only else ''}"
+
+
+def in_words(differences: Sequence[Difference]) -> str:
+    """Return what the earlier run measured and this one did: ``a debug build, this one an …``.
+
+    Only of the fields that have words: how a build was compiled, and the mode. Else nothing.
+    """
+    found = {each.field: each for each in differences if each.before and each.after}
+    words = []
+    if BUILD_PROFILE in found:
+        words.append([f"{_an(side)} build" for side in _sides(found[BUILD_PROFILE])])
+    if MODE in found:
+        words.append([f"in {side} mode" for side in _sides(found[MODE])])
+    return "; ".join(f"{before}, this one {after}" for before, after in words)
+
+
+def _sides(difference: Difference) -> tuple[str, str]:
+    return plain(difference.before), plain(difference.after)
+
+
+def _an(thing: str) -> str:
+    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
 
 
 def comparison_remarks(analysis: Analysis) -> list[str]:
@@ -51,7 +83,8 @@ def comparison_remarks(analysis: Analysis) -> list[str]:
     comparison = analysis.comparison
     if comparison is None or comparison.differences:
         return []
-    remarks = _conditions(comparison) if comparison.cells else []
+    remarks = _builds(comparison)
+    remarks += _conditions(comparison) if comparison.cells else []
     remarks += _figures_read(comparison) if comparison.cells else []
     if comparison.reworded:
         named = joined([code(statement) for statement in comparison.reworded])
@@ -66,6 +99,30 @@ def comparison_remarks(analysis: Analysis) -> list[str]:
     if missing:
         remarks.append(f"Not measured before, or void then: {joined(missing)}.")
     return remarks
+
+
+def _builds(comparison: ComparisonFinding) -> list[str]:
+    """Name the builds that were compared, where a target has several."""
+    if not comparison.builds:
+        return []
+    before, after = comparison.builds
+    if before == after and after.build:
+        return [f"One build: both runs measured {_build(after)}."]
+    return [
+        f"Two builds: session {comparison.session} measured {_build(before)}, this one"
+        f" {_build(after)}."
+    ]
+
+
+def _build(measured: Measured) -> str:
+    """Return ``build `5f2c` (commit e7ac38b33)``, and whether its tree held more than that."""
+    if not measured.build:
+        version = f", version {plain(measured.version)}" if measured.version else ""
+        return f"a build that the lab does not keep{version}"
+    dirty = bool(measured.dirty)
+    parts = [commit_text(measured.commit, dirty=dirty)] if measured.commit else []
+    parts += [f"changed since: {short_ids(plain(measured.dirty))}"] if dirty else []
+    return f"build {code(plain(measured.build))}" + (f" ({', '.join(parts)})" if parts else "")
 
 
 def _conditions(comparison: ComparisonFinding) -> list[str]:
@@ -84,6 +141,11 @@ def _conditions(comparison: ComparisonFinding) -> list[str]:
         )
     found = dict.fromkeys(reason for cell in cells for reason in cell.reasons)
     remarks += [_REASONS[reason] for reason in found if reason in _REASONS]
+    if comparison.shapes_only:
+        remarks.append(
+            f"{MARK} {comparison.shapes_only}: ratios are of like builds, and need not hold for"
+            " others; absolute figures and differences do not."
+        )
     if any(cell.provisional for cell in cells):
         remarks.append(
             "Provisional (one boot): a side was measured within one boot of the server only, and"

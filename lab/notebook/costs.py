@@ -1,14 +1,20 @@
-"""Where the time and the bytes go, as two or three lines and one table."""
+"""Where the time and the bytes go, as two or three lines and one table, or a tree a statement."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lab.measure.findings import CostFinding
-from lab.metrics.tree import Attributed
+from lab.measure.findings import CostFinding, ReadingCost
+from lab.notebook import trees
 from lab.notebook.figures import MISSING, amount, code, counted, ms, percent, table
+from lab.notebook.shapes import MARK, marked_headers
 from lab.notebook.text import capital, plain
+from lab.notebook.trees import flat
 
+_OWN = (
+    "`own` is what the parts inside leave of a part; with what is not attributed, that column adds"
+    f" up to the mean. Parts under {percent(trees.LEAST_SHARE)} of it are folded into `others`."
+)
 _TELLING_SHARE = 0.05
 _LEAST_AMOUNT = 0.005
 _MOST_AMOUNTS = 4
@@ -16,11 +22,11 @@ _DISTURBED = 0.2
 """The share of the time that the host may take away before the parts are not ranked."""
 
 
-def cost_lines(costs: Sequence[CostFinding]) -> list[str]:
+def cost_lines(costs: Sequence[CostFinding], shapes_only: str = "") -> list[str]:
     """Return what the costs say at a glance: the largest part of the time, the largest amount.
 
     Where the host took much of the time away, that comes first, and no part is called the largest:
-    the parts' timers contain what it took.
+    the parts' timers contain what it took. Nor is one where figures are ``shapes_only``.
     """
     if not costs:
         return []
@@ -30,15 +36,60 @@ def cost_lines(costs: Sequence[CostFinding]) -> list[str]:
         " between two readings of the server's counters; not the medians above."
     )
     disturbed = _taken_away(costs)
-    leading = [*disturbed, own] if disturbed else [own, *_largest_part(costs)]
+    if trees.nested(costs):
+        own = f"{own} {_OWN}"
+    if shapes_only:
+        leading = [*disturbed, own, _unranked(shapes_only)]
+    elif trees.nested(costs):
+        # Their largest part is a finding: it takes a look at more than the outermost ones.
+        leading = [*disturbed, own]
+    else:
+        leading = [*disturbed, own] if disturbed else [own, *_largest_part(costs)]
     return [*leading, *_largest_amount(costs)]
 
 
-def cost_table(costs: Sequence[CostFinding]) -> str:
+def reading_line(readings: ReadingCost | None) -> str:
+    """Say what reading the server's counters cost, where that is much; else return nothing."""
+    if readings is None or not readings.dear:
+        return ""
+    page = f" and {amount(readings.bytes, 'bytes')}" if readings.bytes else ""
+    return (
+        f"The server's counters were read {readings.times:,} times, at {ms(readings.each_ns)} ms"
+        f"{page} each (mean), outside of what is timed."
+    )
+
+
+def _unranked(shapes_only: str) -> str:
+    return (
+        f"{MARK} {shapes_only}: what is nested in what holds for other builds, too; how large the"
+        " parts are does not, so they are neither ranked nor given as shares."
+    )
+
+
+def cost_findings(costs: Sequence[CostFinding], shapes_only: str = "") -> list[str]:
+    """Return what nested costs say as findings: where the largest own parts lie.
+
+    Nothing where the host took much of the time away; what is nested in what, and no more, where
+    figures are ``shapes_only``.
+    """
+    if not trees.nested(costs):
+        return []
+    if shapes_only:
+        return trees.what_is_nested(costs)
+    return [] if _taken_away(costs) else trees.where_it_lies(costs)
+
+
+def cost_figures(costs: Sequence[CostFinding], shapes_only: str = "") -> str:
+    """Return all figures: as trees where parts lie in parts, else as one table."""
+    return (trees.cost_trees if trees.nested(costs) else cost_table)(costs, shapes_only)
+
+
+def cost_table(costs: Sequence[CostFinding], shapes_only: str = "") -> str:
     """Return one row a statement: its mean, its telling parts, the rest, and what it writes.
 
     A part is telling where it takes a twentieth of some statement. Parts that run beside the
-    others are marked with an asterisk: they are not added up.
+    others are marked with an asterisk: they are not added up. Shares are left out where figures
+    are ``shapes_only``.
     """
     if not costs:
         return ""
@@ -46,18 +97,21 @@ def cost_table(costs: Sequence[CostFinding]) -> str:
     amounts = _telling_amounts(costs)
     headers = ["Statement", "Mean (ms)"]
     headers += [f"{label}{'*' if beside else ''} (ms)" for label, beside in parts]
-    headers += ["Not attributed (ms)", *amounts]
+    headers = [*marked_headers([*headers, "Not attributed (ms)"], shapes_only), *amounts]
+    shares = not shapes_only
     rows = []
     for cost in costs:
         row = [code(cost.statement), ms(cost.client_ns)]
-        row += [_part(cost, label) for label, _ in parts]
-        row.append(_timed(cost.unattributed_ns, cost))
+        row += [_part(cost, label, shares=shares) for label, _ in parts]
+        row.append(_timed(cost.unattributed_ns, cost, shares=shares))
         rows.append([*row, *(_amount(cost, label) for label in amounts)])
     return table(headers, rows)
 
 
 def overlapping(costs: Sequence[CostFinding]) -> bool:
-    """Say whether the table holds a part that runs beside the others."""
+    """Say whether `cost_figures` holds a part that runs beside the others."""
+    if trees.nested(costs):
+        return trees.overlapping(costs)
     return any(beside for _, beside in _telling_labels(costs))
 
 
@@ -71,7 +125,7 @@ def _telling_labels(costs: Sequence[CostFinding]) -> list[tuple[str, bool]]:
     found = {
         (plain(node.label), node.overlaps): None
         for cost in costs
-        for node in _flat(cost.tree)
+        for node in flat(cost.tree)
         if node.nested and node.share >= _TELLING_SHARE
     }
     return sorted(found, key=lambda part: part[1])
@@ -87,19 +141,21 @@ def _telling_amounts(costs: Sequence[CostFinding]) -> list[str]:
     return list(found)[:_MOST_AMOUNTS]
 
 
-def _flat(tree: Sequence[Attributed]) -> list[Attributed]:
-    return [each for node in tree for each in (node, *_flat(node.children))]
-
-
-def _part(cost: CostFinding, label: str) -> str:
-    for node in _flat(cost.tree):
+def _part(cost: CostFinding, label: str, *, shares: bool) -> str:
+    for node in flat(cost.tree):
         if plain(node.label) == label:
-            return _timed(node.ns, cost) if node.nested else f"{ms(node.ns)} (not nested)"
+            return (
+                _timed(node.ns, cost, shares=shares)
+                if node.nested
+                else f"{ms(node.ns)} (not nested)"
+            )
     return MISSING
 
 
-def _timed(ns: float, cost: CostFinding) -> str:
-    return f"{ms(ns)} ({percent(ns / cost.client_ns)})" if cost.client_ns else ms(ns)
+def _timed(ns: float, cost: CostFinding, *, shares: bool) -> str:
+    if not (shares and cost.client_ns):
+        return ms(ns)
+    return f"{ms(ns)} ({percent(ns / cost.client_ns)})"
 
 
 def _amount(cost: CostFinding, label: str) -> str:
@@ -114,7 +170,7 @@ def _taken_away(costs: Sequence[CostFinding]) -> list[str]:
     client_ns = sum(cost.client_ns * cost.samples for cost in costs)
     taken: dict[str, list[tuple[float, CostFinding]]] = {}
     for cost in costs:
-        for node in _flat(cost.tree):
+        for node in flat(cost.tree):
             if node.disturbs:
                 taken.setdefault(plain(node.label), []).append((node.ns, cost))
     lines = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,38 @@ def write_run(workspace: Workspace, run: Run) -> RunFile:
             remedy="Look at that file; move it aside if it is not wanted, and measure again.",
         )
     return _file_of(workspace, path, content)
+
+
+def write_attachment(workspace: Workspace, number: int, name: str, content: bytes) -> str:
+    """Keep a file that is no run, such as a profile, in the folder of session ``number``.
+
+    One of 1 MiB or more is compressed. Returns its path relative to the workspace.
+
+    Raises
+    ------
+    PreconditionError
+        No space, no permission, too large even so, or another file of that name.
+
+    """
+    if len(content) >= EVIDENCE_BYTES:
+        name, content = f"{name}.gz", gzip.compress(content, mtime=0)
+    if len(content) >= EVIDENCE_BYTES:
+        raise PreconditionError(
+            f"{name} is too large to be kept as evidence: {len(content):,} bytes.",
+            code="evidence.too-large",
+            why="jj leaves new files of more than 1 MiB out of a change, with only a warning.",
+            remedy="Take a shorter profile.",
+        )
+    path = session_folder(workspace, number) / name
+    create_exclusively(path, content)
+    if _read(path) != content:
+        raise PreconditionError(
+            f"{path} does not hold what was written.",
+            code="evidence.differs",
+            why="A file of that name was there before, or the disk returned other bytes.",
+            remedy="Look at that file; move it aside if it is not wanted, and profile again.",
+        )
+    return path.relative_to(workspace.root).as_posix()
 
 
 def read_run(path: Path) -> Run:

@@ -80,6 +80,13 @@ def code(text: str) -> str:
     return f"{fence}{pad}{text}{pad}{fence}"
 
 
+def statements(named: Sequence[str], known: Sequence[str]) -> str:
+    """Return kinds of statement as code, joined; where ``named`` are all ``known``, in short."""
+    if len(known) > 1 and set(named) == set(known):
+        return "all statements"
+    return joined([code(each) for each in named])
+
+
 def cell(text: str) -> str:
     """Return ``text`` fit for a cell of a Markdown table."""
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")

@@ -19,6 +19,7 @@ from lab.notebook.contents import EVIDENCE, contents_comment, joined
 from lab.notebook.entry import Entry, MeasuredRun, Note
 from lab.notebook.evidence import RunFile, session_folder
 from lab.notebook.regions import parse_regions, sealed, shortened, wrap
+from lab.notebook.shapes import marked
 from lab.notebook.templates import render_template, template_text
 from lab.notebook.text import plain
 
@@ -40,7 +41,7 @@ __all__ = [
 REGIONS = ("setup", "method", "results", "costs", "comparison", "findings")
 """The regions of a run, in order; each has a template ``region-NAME.md.j2``."""
 
-VERSION = "1"
+VERSION = "3"
 """The version of the regions' form: raised with every change of code that changes their text.
 
 Without that, `lab.notebook.verify` takes each older region for one that was tampered with. A
@@ -155,10 +156,11 @@ def _run_body(workspace: Workspace, name: str, measured: MeasuredRun) -> str:
             "remarks": views.results_remarks(run, analysis),
         },
         "costs": {
-            "lines": costs.cost_lines(analysis.costs),
-            "table": costs.cost_table(analysis.costs),
+            "lines": costs.cost_lines(analysis.costs, analysis.shapes_only),
+            "table": costs.cost_figures(analysis.costs, analysis.shapes_only),
             "beside": costs.overlapping(analysis.costs),
             "rests": costs.rests(analysis.costs),
+            "reading": marked(costs.reading_line(analysis.readings), analysis.shapes_only),
         },
         "comparison": _comparison_context(analysis, measured),
         "findings": {"sentences": sentences.findings(analysis)},
@@ -220,8 +222,12 @@ def render_message(
         "verdicts": sentences.tally(last) if last else "",
         "medians": sentences.medians(last) if last else "",
         "void": plain(last.void) if last else "",
+        "shapes_only": last.shapes_only if last else "",
         "place": views.place_text(entry.runs[-1].run) if entry.runs else "",
         "earlier": last.comparison.session if last and last.comparison else None,
+        "unlike": comparisons.in_words(last.comparison.differences)
+        if last and last.comparison
+        else "",
         "compared": bool(last and last.comparison and last.comparison.cells),
         "runs": len(entry.runs),
         "evidence": session_folder(workspace, entry.number).relative_to(workspace.root).as_posix(),
@@ -281,6 +287,7 @@ def _comparison_context(analysis: Analysis, measured: MeasuredRun) -> dict[str, 
         "run": comparison.run if comparison else "",
         "file": measured.earlier.path if measured.earlier else "",
         "differs": bool(comparison and comparison.differences),
+        "unlike": comparisons.in_words(comparison.differences) if comparison else "",
         "table": comparisons.comparison_table(comparison) if comparison else "",
         "remarks": comparisons.comparison_remarks(analysis),
     }

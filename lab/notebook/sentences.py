@@ -6,8 +6,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from lab.measure.findings import Analysis, CellFinding, ComparisonFinding
-from lab.notebook.comparisons import verdict_text
+from lab.measure.findings import Analysis, CellFinding, ComparisonFinding, Difference
+from lab.measure.record import AUTOCOMMIT
+from lab.notebook.comparisons import IN_WORDS, in_words, verdict_text
+from lab.notebook.costs import cost_findings
 from lab.notebook.figures import (
     code,
     counted,
@@ -17,7 +19,9 @@ from lab.notebook.figures import (
     percent,
     ratio,
     signed_percent,
+    statements,
 )
+from lab.notebook.shapes import legend, marked
 from lab.notebook.text import capital, plain
 from lab.stats.summary import Comparison, Summary, Verdict
 
@@ -32,28 +36,33 @@ _GRAVEST = (
     Verdict.SMALL_CHANGE,
     Verdict.NO_MEASURABLE_CHANGE,
 )
+# How the attribution of costs says that a part has no timer, after the part's name.
+_NOT_MEASURED = ": not measured here"
 
 
 def findings(analysis: Analysis) -> list[str]:
     """Return the findings that follow from figures alone, each a sentence or two."""
     said = [*_compared(analysis), *_costs(analysis), *_shapes(analysis.cells)]
     said += [f"{_sentence(warning, analysis)}." for warning in analysis.warnings]
-    return said
+    said = [marked(each, analysis.shapes_only) for each in said]
+    return [*said, f"{legend(analysis.shapes_only)}."] if analysis.shapes_only else said
 
 
 def tally(analysis: Analysis) -> str:
     """Count the verdicts: ``1 regressed, 2 improved``; empty where nothing was compared."""
-    if analysis.comparison is None:
+    if analysis.comparison is None or not analysis.comparison.cells:
         return ""
     verdicts = [cell.verdict for cell in analysis.comparison.cells.values()]
     counts = [(verdicts.count(verdict), verdict.value) for verdict in _ORDER]
-    return ", ".join(f"{count} {name}" for count, name in counts if count)
+    shown = [f"{count} {name}" for count, name in counts if count]
+    return ", ".join([*shown, *([analysis.shapes_only] if analysis.shapes_only else [])])
 
 
 def medians(analysis: Analysis) -> str:
     """Return each valid cell's median with its interval, for running text."""
     measured = [(cell, cell.summary) for cell in analysis.cells if cell.summary and not cell.void]
-    return ", ".join(f"{cell.statement} {_figure(summary)}" for cell, summary in measured)
+    figures = ", ".join(f"{cell.statement} {_figure(summary)}" for cell, summary in measured)
+    return marked(figures, analysis.shapes_only)
 
 
 def headline(analysis: Analysis) -> str:
@@ -62,19 +71,35 @@ def headline(analysis: Analysis) -> str:
         return "nothing was measured"
     if analysis.void:
         return f"the run is void: {plain(analysis.void)}"
+    found = _found(analysis)
+    if not analysis.shapes_only:
+        return found
+    return f"{marked(found, analysis.shapes_only)} († {analysis.shapes_only}: shapes only)"
+
+
+def _found(analysis: Analysis) -> str:
     first = next((cell for cell in analysis.cells if not cell.void), analysis.cells[0])
     comparison = analysis.comparison
     if comparison is None:
         return _cell_text(first)
     session = comparison.session
     if comparison.differences:
-        fields = [difference.field for difference in comparison.differences]
-        more = len(fields) - 1
-        unlike = f"{fields[0]} and {more} more differ" if more else f"{fields[0]} differs"
-        return f"{_cell_text(first)}; not compared with session {session}: {unlike}"
+        return f"{_cell_text(first)}; {_unlike(comparison)}"
     if not comparison.cells:
         return f"{_cell_text(first)}; nothing of it can be compared with session {session}"
     return _compared_text(analysis, comparison)
+
+
+def _unlike(comparison: ComparisonFinding) -> str:
+    """Return in short that nothing is compared, and why."""
+    session = comparison.session
+    told = in_words(comparison.differences)
+    if told:
+        return f"compared with nothing: session {session} measured {told}"
+    fields = [difference.field for difference in comparison.differences]
+    more = len(fields) - 1
+    unlike = f"{fields[0]} and {more} more differ" if more else f"{fields[0]} differs"
+    return f"not compared with session {session}: {unlike}"
 
 
 def _compared_text(analysis: Analysis, comparison: ComparisonFinding) -> str:
@@ -89,7 +114,7 @@ def _compared_text(analysis: Analysis, comparison: ComparisonFinding) -> str:
     statement = _farthest(named, comparison)
     found = next(cell for cell in analysis.cells if cell.statement == statement)
     whose = "" if len(named) == len(comparison.cells) else f"{_and_more(statement, named)} "
-    verdict = verdict_text(comparison.cells[statement])
+    verdict = verdict_text(comparison.cells[statement], comparison.shapes_only)
     return f"{_cell_text(found)}; {whose}{verdict}, {since}"
 
 
@@ -97,8 +122,9 @@ def _changed_text(named: Sequence[str], comparison: ComparisonFinding) -> str:
     statement = _farthest(named, comparison)
     cell = comparison.cells[statement]
     whose = f"{statement} " if len(named) > 1 else ""
+    verdict = verdict_text(cell, comparison.shapes_only)
     return (
-        f"{_and_more(statement, named)} {verdict_text(cell)}: {whose}{ms(cell.before.median_ns)} →"
+        f"{_and_more(statement, named)} {verdict}: {whose}{ms(cell.before.median_ns)} →"
         f" {ms(cell.after.median_ns)} ms ({_ratio_text(cell)})"
     )
 
@@ -113,7 +139,7 @@ def _and_more(statement: str, named: Sequence[str]) -> str:
 
 
 def _cell_text(cell: CellFinding) -> str:
-    at = f"at {_objects(cell)}"
+    at = f"at {_objects(cell)}{'' if cell.mode == AUTOCOMMIT else f' in {cell.mode} mode'}"
     if cell.void or cell.summary is None:
         return f"{cell.statement} void {at}: {plain(cell.void)}"
     found = cell.summary
@@ -145,11 +171,12 @@ def _compared(analysis: Analysis) -> list[str]:
     if comparison is None:
         return _baseline(analysis.cells, "No earlier run to compare with")
     if comparison.differences:
-        fields = joined([code(each.field) for each in comparison.differences[:4]])
-        more = len(comparison.differences) - 4
-        also = f" and {counted(more, 'other field')}" if more > 0 else ""
-        reason = f"Not compared with session {comparison.session}: {fields}{also} differ"
-        return _baseline(analysis.cells, reason)
+        told = in_words(comparison.differences)
+        if not told:
+            return _baseline(analysis.cells, _not_compared(comparison))
+        refused = f"Compared with nothing: session {comparison.session} measured {told}"
+        also = _fields([each for each in comparison.differences if each.field not in IN_WORDS])
+        return [f"{refused}{f'; {also}, too' if also else ''}.", *_baseline(analysis.cells)]
     if not comparison.cells:
         reason = f"Nothing can be compared with session {comparison.session}"
         return _baseline(analysis.cells, reason)
@@ -157,16 +184,32 @@ def _compared(analysis: Analysis) -> list[str]:
     for verdict in _ORDER:
         cells = {name: c for name, c in comparison.cells.items() if c.verdict is verdict}
         if verdict in _MOVED:
-            said += [_moved(name, cell, comparison.session) for name, cell in cells.items()]
+            said += [_moved(name, cell, comparison) for name, cell in cells.items()]
         elif cells:
-            said += _unmoved(verdict, cells)
+            said += _unmoved(verdict, cells, analysis)
     return said
 
 
-def _baseline(cells: Sequence[CellFinding], reason: str) -> list[str]:
+def _not_compared(comparison: ComparisonFinding) -> str:
+    fields = _fields(comparison.differences)
+    return f"Not compared with session {comparison.session}: {fields}"
+
+
+def _fields(differences: Sequence[Difference]) -> str:
+    """Return which passport fields differ; empty where none does."""
+    if not differences:
+        return ""
+    fields = joined([code(each.field) for each in differences[:4]])
+    more = len(differences) - 4
+    also = f" and {counted(more, 'other field')}" if more > 0 else ""
+    return f"{fields}{also} {'differ' if len(differences) > 1 else 'differs'}"
+
+
+def _baseline(cells: Sequence[CellFinding], reason: str = "") -> list[str]:
+    """Return what was measured, after the ``reason`` why nothing else is said."""
     measured = [(cell.summary.median_ns, cell) for cell in cells if cell.summary and not cell.void]
     if not measured:
-        return [f"{reason}; no cell could be measured."]
+        return [f"{reason}; no cell could be measured." if reason else "No cell could be measured."]
     fastest = min(measured, key=lambda pair: pair[0])
     slowest = max(measured, key=lambda pair: pair[0])
     at = counted(fastest[1].objects, "object")
@@ -177,24 +220,33 @@ def _baseline(cells: Sequence[CellFinding], reason: str) -> list[str]:
             f"medians go from {ms(fastest[0])} ms ({code(fastest[1].statement)})"
             f" to {ms(slowest[0])} ms ({code(slowest[1].statement)})"
         )
-    return [f"{reason}: at {at}, {span}."]
+    return [f"{reason}: at {at}, {span}." if reason else f"At {at}, {span}."]
 
 
-def _moved(statement: str, cell: Comparison, session: int) -> str:
+def _moved(statement: str, cell: Comparison, comparison: ComparisonFinding) -> str:
     return (
-        f"**{code(statement)} {verdict_text(cell)}:** {ms(cell.before.median_ns)} →"
-        f" {ms(cell.after.median_ns)} ms since session {session}, {signed_percent(cell.ratio - 1)}"
+        f"**{code(statement)} {verdict_text(cell, comparison.shapes_only)}:**"
+        f" {ms(cell.before.median_ns)} → {ms(cell.after.median_ns)} ms since session"
+        f" {comparison.session}, {signed_percent(cell.ratio - 1)}"
         f" ({_ratio_text(cell)})."
     )
 
 
-def _unmoved(verdict: Verdict, cells: Mapping[str, Comparison]) -> list[str]:
+def _unmoved(verdict: Verdict, cells: Mapping[str, Comparison], analysis: Analysis) -> list[str]:
     """Return a sentence for each way in which the verdict reads, with its statements."""
     groups: dict[str, list[str]] = {}
     for name, cell in cells.items():
-        margin = f" (±{percent(cell.margin)})" if verdict is Verdict.NO_MEASURABLE_CHANGE else ""
-        groups.setdefault(verdict_text(cell), []).append(f"{code(name)}{margin}")
-    return [f"{capital(text)}: {joined(named)}." for text, named in groups.items()]
+        groups.setdefault(verdict_text(cell, analysis.shapes_only), []).append(name)
+    known = [cell.statement for cell in analysis.cells]
+    margins = verdict is Verdict.NO_MEASURABLE_CHANGE
+    return [
+        f"{capital(text)}: {_with_margins(named, cells) if margins else statements(named, known)}."
+        for text, named in groups.items()
+    ]
+
+
+def _with_margins(named: Sequence[str], cells: Mapping[str, Comparison]) -> str:
+    return joined([f"{code(name)} (±{percent(cells[name].margin)})" for name in named])
 
 
 def _shapes(cells: Sequence[CellFinding]) -> list[str]:
@@ -219,12 +271,23 @@ def _shapes(cells: Sequence[CellFinding]) -> list[str]:
 
 
 def _costs(analysis: Analysis) -> list[str]:
-    """Group the costs' warnings, since many statements often share one."""
+    """Return where the time goes, and the costs' warnings: many statements often share one."""
     groups: dict[str, list[str]] = {}
     for cost in analysis.costs:
         for warning in cost.warnings:
-            groups.setdefault(plain(warning), []).append(code(cost.statement))
-    return [f"Costs of {joined(statements)}: {warning}." for warning, statements in groups.items()]
+            groups.setdefault(plain(warning), []).append(cost.statement)
+    known = [cost.statement for cost in analysis.costs]
+    unmeasured: dict[str, list[str]] = {}
+    said = []
+    for warning, named in groups.items():
+        if warning.endswith(_NOT_MEASURED):
+            what = warning.removesuffix(_NOT_MEASURED)
+            unmeasured.setdefault(statements(named, known), []).append(what)
+        else:
+            said.append(f"Costs of {statements(named, known)}: {warning}.")
+    missing = "; ".join(f"{', '.join(what)} ({whose})" for whose, what in unmeasured.items())
+    said += [f"Not measured here: {missing}."] if missing else []
+    return [*cost_findings(analysis.costs, analysis.shapes_only), *said]
 
 
 def _sentence(warning: str, analysis: Analysis) -> str:

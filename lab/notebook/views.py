@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lab.measure.findings import Analysis, CellFinding
-from lab.measure.record import Block, Run, Stop
+from lab.measure.passport import BUILD_COMMIT, BUILD_DIRTY, CLEAN, UNKNOWN
+from lab.measure.record import AUTOCOMMIT, COST, IDLE, LATENCY, TRANSACTION, Block, Run, Stop
 from lab.notebook.figures import (
     MISSING,
     code,
@@ -14,9 +15,10 @@ from lab.notebook.figures import (
     percent,
     table,
 )
-from lab.notebook.text import plain
+from lab.notebook.shapes import MARK, legend, marked, marked_headers
+from lab.notebook.text import commit_text, plain, short_ids
 from lab.stats.summary import Summary
-from lab.targets.base import SETTINGS_CHANGED, Cycle, Operation
+from lab.targets.base import SETTINGS_CHANGED, SHAPES_ONLY, Cycle, Operation
 
 _LONGEST_FACT = 60
 _LEAST_WAIT = 0.01
@@ -39,18 +41,21 @@ def setup_lines(run: Run) -> list[str]:
     facts = {**run.passport.alike, **run.passport.noted}
     shown: dict[str, list[str]] = {prefix: [] for prefix in _GROUPS}
     hidden = dict.fromkeys(_GROUPS, 0)
+    unsaid = {SETTINGS_CHANGED, SHAPES_ONLY}
+    if facts.get(BUILD_COMMIT, UNKNOWN) == UNKNOWN:
+        # Nobody knows then what the tree would be changed against.
+        unsaid.add(BUILD_DIRTY)
     # A version says most, so it comes first.
     for key, value in sorted(facts.items(), key=lambda fact: not fact[0].endswith(".version")):
         prefix, dot, name = key.partition(".")
-        if not dot or prefix == "objects" or key == SETTINGS_CHANGED:
+        if not dot or prefix == "objects" or key in unsaid:
             continue
-        text = plain(value)
+        text = plain(value) if prefix == "setting" else short_ids(plain(value))
         if len(text) > _LONGEST_FACT or (prefix == "setting" and _as_shipped(name, facts)):
             hidden[prefix] = hidden.get(prefix, 0) + 1
             continue
-        text = code(f"{name}={text}") if prefix == "setting" else f"{name} {text}"
-        shown.setdefault(prefix, []).append(text)
-    lines = [f"**Target:** {plain(run.target)}, {objects_text(run)}"]
+        shown.setdefault(prefix, []).append(_fact_text(key, text, facts))
+    lines = [f"**Target:** {plain(run.target)}, {run.plan.mode} mode, {objects_text(run)}"]
     for prefix, texts in shown.items():
         more = hidden.get(prefix, 0)
         title = _GROUPS.get(prefix, prefix.capitalize())
@@ -59,6 +64,15 @@ def setup_lines(run: Run) -> list[str]:
         if parts:
             lines.append(f"**{title}:** {'; '.join(parts)}")
     return lines
+
+
+def _fact_text(key: str, value: str, facts: dict[str, str]) -> str:
+    prefix, _, name = key.partition(".")
+    if key == BUILD_COMMIT and value != UNKNOWN:
+        return commit_text(facts[key], dirty=facts.get(BUILD_DIRTY, CLEAN) != CLEAN)
+    if key == BUILD_DIRTY:
+        return "clean" if value == CLEAN else f"changed since: {value}"
+    return code(f"{name}={value}") if prefix == "setting" else f"{name} {value}"
 
 
 def _as_shipped(setting: str, facts: dict[str, str]) -> bool:
@@ -77,17 +91,20 @@ def objects_text(run: Run) -> str:
 
 
 def place_text(run: Run) -> str:
-    """Return where the run was made, in short: ``on postgres at 1,000 objects``."""
+    """Return where the run was made, in short: ``on postgres at 1,000 objects``.
+
+    The mode is in it where it is not autocommit.
+    """
     at = f" at {counted(run.blocks[0].objects_before.total, 'object')}" if run.blocks else ""
-    return f"on {plain(run.target)}{at}"
+    mode = "" if run.plan.mode == AUTOCOMMIT else f" in {run.plan.mode} mode"
+    return f"on {plain(run.target)}{at}{mode}"
 
 
 def method_lines(run: Run) -> list[str]:
     """Return how a run of this plan is made, a sentence or two a line."""
     plan = run.plan
     lines = [
-        "Latency is the time from sending a statement to the server's ready message, in"
-        f" {plan.mode} mode, on a connection opened beforehand, which is not in it.",
+        _latency_text(plan.mode),
         f"At least {counted(plan.samples, 'sample')} of each statement, in blocks, after"
         f" {counted(plan.warmups, 'warm-up')}, recorded and not counted. Blocks are added until the"
         f" median of each statement asked for is known to ±{percent(plan.precision)} (95%), up to"
@@ -96,9 +113,29 @@ def method_lines(run: Run) -> list[str]:
         "Statements are permuted at random within each round; what a statement makes is dropped"
         " again, so that the object count stays.",
     ]
-    if any(block.purpose == "cost" for block in run.blocks):
+    if any(block.purpose == COST for block in run.blocks):
         lines.append("Costs come from blocks of their own, with one kind of statement in each.")
+    idle_ns = sum(block.duration_ns for block in run.blocks if block.purpose == IDLE)
+    if idle_ns:
+        lines.append(
+            f"What the server's counters moved by at rest, within {idle_ns / 1e9:.1f} s before"
+            " that, is taken off the costs."
+        )
     return lines
+
+
+def _latency_text(mode: str) -> str:
+    where = "on a connection opened beforehand, which is not in it"
+    if mode != TRANSACTION:
+        return (
+            "Latency is the time from sending a statement to the server's ready message, in"
+            f" {mode} mode, {where}."
+        )
+    return (
+        "Each statement stands alone between BEGIN and COMMIT, in transaction mode. Latency is the"
+        " time from sending the statement to the server's ready message, and from sending COMMIT to"
+        f" its ready message, added up, {where}; neither is BEGIN."
+    )
 
 
 def sql_lines(run: Run) -> list[str]:
@@ -129,15 +166,24 @@ def results_table(analysis: Analysis) -> str:
         "p99 (ms)": any(summary.p99_ns is not None for summary in summaries),
     }
     excluded = any(cell.excluded for cell in analysis.cells)
+    committed = any(cell.commit_share is not None for cell in analysis.cells)
     headers = ["Statement", "Objects", "n", "Median (ms)", "95% interval (ms)", "IQR (ms)"]
     headers += [name for name, carried in tails.items() if carried]
-    headers += ["Max (ms)", *(["Excluded"] if excluded else [])]
+    headers = marked_headers([*headers, "Max (ms)"], analysis.shapes_only)
+    if committed:
+        headers.append(f"COMMIT{MARK if analysis.shapes_only else ''}")
+    headers += ["Excluded"] if excluded else []
     rows = []
     for cell in analysis.cells:
         name = f"{code(cell.statement)} (void)" if cell.void or analysis.void else None
         row = [name or code(cell.statement), f"{cell.objects:,}", *_figures(cell.summary, tails)]
+        row += [_share(cell.commit_share)] if committed else []
         rows.append([*row, *([f"{cell.excluded:,}"] if excluded else [])])
     return table(headers, rows)
+
+
+def _share(share: float | None) -> str:
+    return MISSING if share is None else percent(share)
 
 
 def _figures(summary: Summary | None, tails: dict[str, bool]) -> list[str]:
@@ -165,11 +211,18 @@ def results_remarks(run: Run, analysis: Analysis) -> list[str]:
             f"**This run is void:** {plain(run.void)}. The figures are shown for what they are"
             " worth and are compared with nothing."
         )
+    if analysis.shapes_only:
+        remarks.append(f"{legend(analysis.shapes_only)}.")
+    if any(cell.commit_share is not None for cell in analysis.cells):
+        remarks.append(
+            "Transaction mode: figures are of statement and COMMIT together; COMMIT is its share of"
+            " their total time."
+        )
     remarks += _void_cells(analysis.cells)
     remarks += _exclusions(analysis.cells)
     remarks += _precision(run, analysis)
     if run.blocks:
-        remarks.append(_course(run))
+        remarks.append(marked(_course(run), analysis.shapes_only))
         remarks.append(f"Meanwhile on the host: {_noise_text(run.blocks)}.")
     return remarks
 
@@ -242,12 +295,14 @@ def _why_stopped(run: Run) -> str:
 
 def _course(run: Run) -> str:
     """Return what distinguishes this run from another one of its plan."""
-    latency = sum(block.purpose == "latency" for block in run.blocks)
-    costs = len(run.blocks) - latency
+    latency, costs, idle = (
+        sum(block.purpose == purpose for block in run.blocks) for purpose in (LATENCY, COST, IDLE)
+    )
     boots = len({block.boot for block in run.blocks})
     connection_ns = sum(block.connection_ns for block in run.blocks) / len(run.blocks)
     return (
         f"Seed {run.plan.seed}; {counted(latency, 'block')} for latency"
+        + (f", {idle:,} at rest" if idle else "")
         + (f" and {costs:,} for costs" if costs else "")
         + f", within {counted(boots, 'boot')} of the server; opening the connection took"
         f" {ms(connection_ns)} ms."

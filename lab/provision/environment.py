@@ -9,12 +9,20 @@ from datetime import UTC, datetime
 import msgspec
 
 from lab.core.errors import LabError, StateMismatchError, UsageError
-from lab.core.progress import Progress
+from lab.core.progress import Progress, SilentProgress
 from lab.core.results import Outcome, Status, Step
 from lab.core.tables import table
 from lab.provision.failures import explained
 from lab.provision.steps import Look, converge
-from lab.targets.base import Check, Environment, ObjectCounts, Phase, Situation
+from lab.targets.base import (
+    AS_DECLARED,
+    Check,
+    Environment,
+    Launch,
+    ObjectCounts,
+    Phase,
+    Situation,
+)
 
 _PURPOSE = "provision"
 
@@ -23,11 +31,12 @@ class EnvironmentStep(msgspec.Struct, frozen=True, kw_only=True):
     """The environment runs, on its state as it is. It is found, adopted or started; never reset.
 
     With ``as_declared`` a server that runs with other settings than are declared is restarted;
-    otherwise it is taken as it runs.
+    otherwise it is taken as it runs. ``launch`` says how one is started that does not run.
     """
 
     environment: Environment
     as_declared: bool = False
+    launch: Launch = AS_DECLARED
 
     @property
     def name(self) -> str:
@@ -38,11 +47,14 @@ class EnvironmentStep(msgspec.Struct, frozen=True, kw_only=True):
         """Find out whether it runs, answers, and is the lab's own."""
         situation = self.environment.inspect()
         running = f"running on state {situation.state}"
-        found = _in_short(situation)
+        found = in_short(situation)
         if situation.phase is Phase.FOREIGN:
-            return Look(declared=running, found=found, obstacle=_foreign(situation))
+            return Look(declared=running, found=found, obstacle=foreign(situation))
         if situation.phase is Phase.RUNNING:
             silence = self._silence()
+            if not silence and self.launch.build:
+                # Whether it is the build that is asked for, the target can tell.
+                self.environment.start(SilentProgress(), self.launch)
             if not silence:
                 diff = situation.drift if self.as_declared else ()
                 return Look(declared=running, found=_with_drift(found, situation), diff=diff)
@@ -54,7 +66,7 @@ class EnvironmentStep(msgspec.Struct, frozen=True, kw_only=True):
         stopped: tuple[Step, ...] = ()
         if self.as_declared and self.environment.inspect().drift:
             stopped = self.environment.stop(progress)
-        return _said((*stopped, *self.environment.start(progress)))
+        return _said((*stopped, *self.environment.start(progress, self.launch)))
 
     def _silence(self) -> str:
         """Say why a server that runs does not answer, as during a recovery; empty where it does."""
@@ -65,12 +77,40 @@ class EnvironmentStep(msgspec.Struct, frozen=True, kw_only=True):
         return ""
 
 
-def start(environment: Environment, *, check: bool, progress: Progress) -> Outcome:
-    """Find, adopt or start the server, and report what is there then."""
-    steps = converge((EnvironmentStep(environment=environment),), check=check, progress=progress)
+def start(
+    environment: Environment, *, check: bool, progress: Progress, launch: Launch = AS_DECLARED
+) -> Outcome:
+    """Find, adopt or start the server, and report what is there then.
+
+    Raises
+    ------
+    StateMismatchError
+        Another build runs than ``launch`` asks for.
+    """
+    step = EnvironmentStep(environment=environment, launch=launch)
+    steps = converge((step,), check=check, progress=progress)
     return msgspec.structs.replace(
         report(environment), steps=steps.require(), status=steps.steps[0].status
     )
+
+
+def no_builds(environment: Environment) -> UsageError:
+    """Return the error for a target that has only the one build which is installed."""
+    return UsageError(
+        f"The target {environment.target} has no builds to choose from.",
+        code="build.none",
+        why="It runs the one that is installed.",
+        remedy="Builds are of targets that are compiled from a checkout.",
+    )
+
+
+def counts_of(environment: Environment) -> ObjectCounts:
+    """Count the user objects of a running environment; errors are those of `explained`."""
+    with (
+        explained(environment),
+        contextlib.closing(environment.connect(_PURPOSE)) as connection,
+    ):
+        return environment.count_objects(connection)
 
 
 def stop(environment: Environment, *, check: bool, progress: Progress) -> Outcome:
@@ -79,12 +119,16 @@ def stop(environment: Environment, *, check: bool, progress: Progress) -> Outcom
     A server that the lab did not start is left alone.
     """
     situation = environment.inspect()
-    found = _in_short(situation)
+    found = in_short(situation)
     diff = (f"- {found}", "+ stopped, state kept")
-    if situation.phase is Phase.FOREIGN:
+    if situation.phase is Phase.FOREIGN or situation.adopted:
         step = _step(Status.SKIPPED, f"{found}: left alone, the lab did not start it")
     elif situation.phase is not Phase.RUNNING:
-        step = _step(Status.OK, f"nothing runs: {found}")
+        # What the server left behind, or what it is made of besides, may run all the same.
+        steps = () if check or situation.phase is Phase.ABSENT else environment.stop(progress)
+        ended = [each for each in steps if each.status is Status.CHANGED]
+        status = Status.CHANGED if ended else Status.OK
+        step = _step(status, _said(ended) or f"nothing runs: {found}")
     elif check:
         step = _step(Status.WOULD_CHANGE, found, diff)
     else:
@@ -94,10 +138,10 @@ def stop(environment: Environment, *, check: bool, progress: Progress) -> Outcom
             raise StateMismatchError(
                 f"The environment {environment.state} still runs after it was stopped.",
                 code="environment.still-running",
-                why=_in_short(after),
+                why=in_short(after),
                 remedy="`env.status` and `env.logs` show what is at work.",
             )
-        step = _step(Status.CHANGED, said or _in_short(after), diff)
+        step = _step(Status.CHANGED, said or in_short(after), diff)
     return Outcome(status=step.status, steps=(step,), data={"situation": environment.inspect()})
 
 
@@ -108,11 +152,7 @@ def report(environment: Environment) -> Outcome:
     warnings: tuple[str, ...] = ()
     if situation.phase in (Phase.RUNNING, Phase.FOREIGN):
         try:
-            with (
-                explained(environment),
-                contextlib.closing(environment.connect(_PURPOSE)) as connection,
-            ):
-                counts = environment.count_objects(connection)
+            counts = counts_of(environment)
         except LabError as error:
             warnings = (f"It does not answer: {error.what} {error.why}".rstrip(),)
     return Outcome(
@@ -134,7 +174,7 @@ def describe(situation: Situation, counts: ObjectCounts | None) -> str:
         "process": f"pid {process.pid}, {process.executable}" if process else "",
         "address": situation.address,
         "running for": _age(situation.started),
-        "objects": _counted(counts) if counts else "",
+        "objects": counted(counts) if counts else "",
         "directory": situation.directory,
         "note": situation.detail,
     }
@@ -195,7 +235,7 @@ def reset(
     if situation.phase is Phase.ABSENT:
         step = _step(Status.OK, f"state {environment.state} does not exist")
     elif check:
-        step = _step(Status.WOULD_CHANGE, _in_short(situation), diff)
+        step = _step(Status.WOULD_CHANGE, in_short(situation), diff)
     else:
         environment.reset(progress)
         _require_absent(environment)
@@ -230,8 +270,8 @@ def confirm_reset(environment: Environment, *, because: str, confirmed: str) -> 
             remedy="Give it with --because.",
         )
     situation = environment.inspect()
-    if situation.phase is Phase.FOREIGN:
-        raise _foreign(situation)
+    if situation.phase is Phase.FOREIGN or situation.adopted:
+        raise foreign(situation)
     if situation.phase is not Phase.ABSENT and confirmed != environment.state:
         raise UsageError(
             f"The reset of state {environment.state} is not confirmed.",
@@ -248,7 +288,7 @@ def _require_absent(environment: Environment) -> None:
         raise StateMismatchError(
             f"State {environment.state} is still there after its reset.",
             code="reset.not-converged",
-            why=_in_short(after),
+            why=in_short(after),
             remedy="`env.status` shows what is left.",
         )
 
@@ -261,7 +301,8 @@ def _step(status: Status, why: str, diff: tuple[str, ...] = ()) -> Step:
     return Step(name="environment", status=status, why=why, diff=diff)
 
 
-def _foreign(situation: Situation) -> StateMismatchError:
+def foreign(situation: Situation) -> StateMismatchError:
+    """Return the error for what the lab did not start."""
     return StateMismatchError(
         f"What runs at {situation.address or situation.directory} was not started by this lab.",
         code="environment.foreign",
@@ -270,7 +311,8 @@ def _foreign(situation: Situation) -> StateMismatchError:
     )
 
 
-def _in_short(situation: Situation) -> str:
+def in_short(situation: Situation) -> str:
+    """Return phase, state, process and address of a situation in one line."""
     if situation.phase is Phase.ABSENT:
         return f"no state {situation.state}"
     words = [f"{situation.phase.value} on state {situation.state}"]
@@ -284,7 +326,8 @@ def _with_drift(found: str, situation: Situation) -> str:
     return f"{found}, with other settings than are declared" if situation.drift else found
 
 
-def _counted(counts: ObjectCounts) -> str:
+def counted(counts: ObjectCounts) -> str:
+    """Return exact counts for people: ``12 (10 table, 2 view)``."""
     types = ", ".join(f"{number:,} {name}" for name, number in sorted(counts.by_type.items()))
     return f"{counts.total:,}{f' ({types})' if types else ''}"
 

@@ -15,6 +15,7 @@ from lab.provision import environment as environments
 from lab.provision.environment import EnvironmentStep
 from lab.provision.population import PopulationStep
 from lab.provision.steps import DeclaredStep, Look, converge
+from lab.provision.variables import VariablesStep
 from lab.targets.base import Environment
 
 
@@ -35,6 +36,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 def declared_steps(environment: Environment, config: Config) -> tuple[DeclaredStep, ...]:
     """Return what ``config`` declares, in the order in which it is brought about."""
     steps: list[DeclaredStep] = [EnvironmentStep(environment=environment, as_declared=True)]
+    variables = environment.variables
+    if variables is not None and variables.declared:
+        steps.append(VariablesStep(environment=environment, variables=variables))
     declared = config.population
     if declared.count is not None:
         steps.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import count as counting
 from itertools import islice
 
@@ -12,19 +12,16 @@ import msgspec
 import psycopg
 
 from lab.core.errors import LabError, StateMismatchError
-from lab.core.killpoints import reached
-from lab.core.progress import Progress, Stage
+from lab.core.progress import Progress
 from lab.core.results import Outcome, Status, gravest
 from lab.provision.environment import EnvironmentStep
 from lab.provision.failures import explained
+from lab.provision.filling import Filling, counted
+from lab.provision.quicker import Quick, hint, offer
 from lab.provision.steps import Look, converge
-from lab.targets.base import Connection, Environment, Phase, PopulationScheme, Trouble
+from lab.targets.base import Connection, Environment, Phase, PopulationScheme
 
-KILL_POINT = "lab.seed:batch"
 _PURPOSE = "lab.seed"
-# The last string of a command that was killed may take effect after this one has looked: its
-# names are taken then, or gone. Looking again is all that it needs.
-_LOOKS = 3
 
 
 class PopulationStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,68 +66,75 @@ class PopulationStep(msgspec.Struct, frozen=True, kw_only=True):
         PreconditionError
             No space is left (``disk.full``).
         ExternalError
-            The server went away, or refuses a statement.
+            The server went away and does not come back, refuses a statement, or has a limit that
+            cannot be raised.
+        StateMismatchError
+            Meanwhile there are more than ``count``.
 
         """
-        task = _Task(self.environment, self.count, progress)
+        filling = Filling(self.environment, self.count, progress)
         started_ns = time.perf_counter_ns()
         try:
-            with self._connected(task.how_far) as connection:
-                self._approach(connection, task)
+            with explained(self.environment, filling.how_far):
+                self._bring_about(filling)
         except KeyboardInterrupt:
-            progress.say(f"{task.how_far()} The same command goes on from here.")
+            progress.say(f"{filling.how_far()} The same command goes on from here.")
             raise
-        seconds = (time.perf_counter_ns() - started_ns) / 1e9
-        verb = "made" if task.growing else "dropped"
-        return f"{verb} {task.sent:,} in {seconds:.1f} s ({task.sent / seconds:,.0f}/s)"
+        return filling.done((time.perf_counter_ns() - started_ns) / 1e9)
 
-    def _approach(self, connection: Connection, task: _Task) -> None:
-        scheme = self.environment.population(self.kind, self.schema)
-        for looks_left in reversed(range(_LOOKS)):
+    def _bring_about(self, filling: Filling) -> None:
+        while True:
             try:
-                total = self.environment.count_objects(connection).total
-                task.now = total
-                if total < self.count:
-                    self._fill(connection, scheme, task, total)
-                else:
-                    self._drop(connection, scheme, task, total - self.count)
-            except psycopg.Error as error:
-                overtaken = self.environment.trouble(error) is Trouble.OVERTAKEN
-                if not (overtaken and looks_left):
-                    raise
-            else:
+                with contextlib.closing(self.environment.connect(_PURPOSE)) as connection:
+                    self._approach(connection, filling)
                 return
+            except psycopg.Error as error:
+                if not filling.got_over(error):
+                    raise
+
+    def _approach(self, connection: Connection, filling: Filling) -> None:
+        scheme = self.environment.population(self.kind, self.schema)
+        total = self.environment.count_objects(connection).total
+        filling.look(total)
+        obstacle = self._obstacle(connection, total)
+        if obstacle is not None:
+            raise obstacle
+        if total < self.count:
+            self._fill(connection, scheme, filling, total)
+        else:
+            self._drop(connection, scheme, filling, total - self.count)
 
     def _fill(
-        self, connection: Connection, scheme: PopulationScheme, task: _Task, total: int
+        self, connection: Connection, scheme: PopulationScheme, filling: Filling, total: int
     ) -> None:
-        task.now = total + scheme.prepare(connection)
-        number_missing = max(0, self.count - task.now)
+        filling.now = total + scheme.prepare(connection)
+        number_missing = max(0, self.count - filling.now)
         existing = scheme.existing(connection)
         free = (number for number in counting(1) if number not in existing)
         missing = list(islice(free, number_missing))
-        task.send(connection, missing, scheme.create, scheme.batch)
+        said_at_first = offer(self.environment, connection, len(missing), filling.progress)
+        filling.send(connection, missing, scheme.create, scheme.batch, said_at_first)
 
     def _drop(
-        self, connection: Connection, scheme: PopulationScheme, task: _Task, surplus: int
+        self, connection: Connection, scheme: PopulationScheme, filling: Filling, surplus: int
     ) -> None:
         highest_first = sorted(scheme.existing(connection), reverse=True)
-        task.send(connection, highest_first[:surplus], scheme.drop, scheme.batch)
+        filling.send(connection, highest_first[:surplus], scheme.drop, scheme.batch)
 
     @contextlib.contextmanager
-    def _connected(self, how_far: Callable[[], str] = lambda: "") -> Iterator[Connection]:
+    def _connected(self) -> Iterator[Connection]:
         with (
-            explained(self.environment, how_far),
+            explained(self.environment),
             contextlib.closing(self.environment.connect(_PURPOSE)) as connection,
         ):
             yield connection
 
     def _declared(self) -> str:
-        return f"{_objects(self.count)} (kind {self.kind}, schema {self.schema})"
+        return f"{counted(self.count)} (kind {self.kind}, schema {self.schema})"
 
     def _compared(self, total: int, obstacle: LabError | None) -> Look:
-        diff = () if total == self.count else (f"- {_objects(total)}", f"+ {_objects(self.count)}")
-        return Look(declared=self._declared(), found=_objects(total), diff=diff, obstacle=obstacle)
+        diff = () if total == self.count else (f"- {counted(total)}", f"+ {counted(self.count)}")
+        return Look(declared=self._declared(), found=counted(total), diff=diff, obstacle=obstacle)
 
     def _obstacle(self, connection: Connection, total: int) -> LabError | None:
         if total <= self.count:
@@ -141,78 +145,24 @@ class PopulationStep(msgspec.Struct, frozen=True, kw_only=True):
         if self.count >= others and self.drop_surplus:
             return None
         whose = (
-            f"Only {_objects(own)} belong to this population "
+            f"Only {counted(own)} belong to this population "
             f"(kind {self.kind}, schema {self.schema})"
         )
         if self.count < others:
             return StateMismatchError(
-                f"There are {_objects(total)}, and {self.count:,} cannot be reached.",
+                f"There are {counted(total)}, and {self.count:,} cannot be reached.",
                 code="population.not-the-labs",
                 why=f"{whose}; the other {others:,} were made otherwise and are left alone.",
                 remedy=f"Ask for at least {others:,}, name the kind and the schema that the others "
                 "were seeded with, or take them away yourself.",
             )
         return StateMismatchError(
-            f"There are {_objects(total)}, more than the {self.count:,} asked for.",
+            f"There are {counted(total)}, more than the {self.count:,} asked for.",
             code="population.surplus",
             why="Objects are never dropped unless that is asked for.",
             remedy="Ask for a larger count, or let `lab.seed` drop the newest objects of its own "
             "with --drop-surplus.",
         )
-
-
-class _Task:
-    """The sending of statements in strings, and how far it has come.
-
-    ``now`` is the number of objects as last counted or acknowledged; None before the first look.
-    """
-
-    def __init__(self, environment: Environment, goal: int, progress: Progress) -> None:
-        self._environment = environment
-        self.goal = goal
-        self.now: int | None = None
-        self.sent = 0
-        self.growing = True
-        self._progress = progress
-
-    def how_far(self) -> str:
-        """Say how many objects there are by now."""
-        return "" if self.now is None else f"Reached {_objects(self.now)} of {self.goal:,}."
-
-    def send(
-        self,
-        connection: Connection,
-        numbers: Sequence[int],
-        statement: Callable[[int], str],
-        batch: int,
-    ) -> None:
-        """Send a statement for each of ``numbers``, ``batch`` of them in one string.
-
-        A string takes effect whole or not at all; one that is too much is sent in halves.
-        """
-        self.growing = self.now is None or self.now < self.goal
-        title = "making objects" if self.growing else "dropping objects"
-        position = 0
-        with self._progress.stage(title, total=len(numbers), unit="objects") as stage:
-            while position < len(numbers):
-                part = numbers[position : position + batch]
-                try:
-                    # As bytes: the statements are the target's own, not literals of this module.
-                    connection.execute(";".join(map(statement, part)).encode(), prepare=False)
-                except psycopg.Error as error:
-                    too_much = self._environment.trouble(error) is Trouble.TOO_MUCH
-                    if not (too_much and len(part) > 1):
-                        raise
-                    batch = len(part) // 2
-                    continue
-                position += len(part)
-                self._count(len(part), stage)
-
-    def _count(self, number: int, stage: Stage) -> None:
-        self.now = (self.now or 0) + (number if self.growing else -number)
-        self.sent += number
-        stage.advance(number)
-        reached(KILL_POINT)
 
 
 def seed(
@@ -224,17 +174,24 @@ def seed(
     drop_surplus: bool,
     check: bool,
     progress: Progress,
+    by: str = "",
+    self_checks: bool = True,
 ) -> Outcome:
     """Bring ``environment``, started where it is not running, to exactly ``count`` user objects.
 
+    With a build to do it ``by``, or without ``self_checks``, the server is restarted so for that,
+    and restarted as it was before this returns.
+
     Raises
     ------
+    UsageError
+        There is no such build, or none to choose from.
     StateMismatchError
         There are more than ``count``: dropping was not asked for, or they are not the lab's own.
     PreconditionError
         No space is left (``disk.full``); the same call goes on later.
     ExternalError
-        The server went away, or refuses a statement.
+        The server went away and does not come back, or refuses a statement.
 
     """
     population = PopulationStep(
@@ -245,19 +202,27 @@ def seed(
         drop_surplus=drop_surplus,
     )
     started_ns = time.perf_counter_ns()
-    steps = converge(
-        (EnvironmentStep(environment=environment), population), check=check, progress=progress
-    ).require()
+    if by or not self_checks:
+        quick = Quick(environment=environment, by=by, self_checks=self_checks)
+        steps = quick.bring_about(population, check=check, progress=progress)
+    else:
+        steps = converge(
+            (EnvironmentStep(environment=environment), population), check=check, progress=progress
+        ).require()
     duration_ns = time.perf_counter_ns() - started_ns
     status = gravest(steps)
     done = status in (Status.OK, Status.CHANGED)
     return Outcome(
-        summary=f"The environment holds exactly {_objects(count)}." if done else "",
+        summary=f"The environment holds exactly {counted(count)}." if done else "",
         status=status,
         steps=steps,
-        data={"count": count, "kind": kind, "schema": schema, "duration_ns": duration_ns},
+        data={
+            "count": count,
+            "kind": kind,
+            "schema": schema,
+            "by": by,
+            "self_checks": self_checks,
+            "duration_ns": duration_ns,
+        },
+        hint="" if done or by or not self_checks else hint(environment),
     )
-
-
-def _objects(number: int) -> str:
-    return f"{number:,} user object{'' if number == 1 else 's'}"

@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from lab.core.processes import ProcessIdentity
 from lab.servers import folders
 from lab.servers.accounts import Account
 from lab.servers.binaries import Binaries
+from lab.servers.ports import LOOPBACK
 from lab.servers.settings import INCLUDE
 
 SUPERUSER = "postgres"
@@ -32,11 +34,21 @@ class PidFile(msgspec.Struct, frozen=True):
     status: str
 
 
-def initialise(folder: Path, binaries: Binaries, account: Account) -> None:
+class Trusted(msgspec.Struct, frozen=True):
+    """A role that may log in without a password, from this host to this one database only."""
+
+    database: str
+    role: str
+
+
+def initialise(
+    folder: Path, binaries: Binaries, account: Account, trusted: Sequence[Trusted] = ()
+) -> None:
     """Make a data directory and its password in the state's ``folder``, which holds nothing else.
 
     It is made beside its place and renamed when it is complete, so that a half-made one is never
-    taken for a state. The password is random, in a file that only its owner may read.
+    taken for a state. The password is random, in a file that only its owner may read. Whoever is
+    ``trusted`` needs none.
 
     Raises
     ------
@@ -61,6 +73,7 @@ def initialise(folder: Path, binaries: Binaries, account: Account) -> None:
             file.write(f"\n{INCLUDE}\n")
             file.flush()
             os.fsync(file.fileno())
+        _let_in(new, trusted)
         folders.mark(new)
         reached("env.start.initdb:made")
         new.rename(folder / folders.DATA)
@@ -95,6 +108,17 @@ def _initdb(new: Path, password: Path, binaries: Binaries, account: Account) -> 
     if done.returncode != 0:
         folders.discard(new.parent)
         raise failed("initdb could not make a state.", done.stdout, new.parent.parent)
+
+
+def _let_in(new: Path, trusted: Sequence[Trusted]) -> None:
+    """Put the lines for ``trusted`` before all others: the first one that fits is taken."""
+    path = new / "pg_hba.conf"
+    lines = [f'host "{each.database}" "{each.role}" {LOOPBACK}/32 trust\n' for each in trusted]
+    text = path.read_text(encoding="utf-8")
+    with path.open("w", encoding="utf-8") as file:
+        file.write("".join([*lines, text]))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def failed(what: str, output: str, folder: Path) -> LabError:

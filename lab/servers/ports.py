@@ -55,12 +55,13 @@ def taken(port: int) -> PreconditionError:
     return PreconditionError(
         f"Port {port} of {LOOPBACK} is taken.",
         code="port.taken",
-        why=f"{_holder(port) or 'A process that this user cannot see'} listens on it.",
+        why=f"{holder(port) or 'A process that this user cannot see'} listens on it.",
         remedy="Stop that program, or set `port` under [postgres] in lab.toml to one that is free.",
     )
 
 
-def _holder(port: int) -> str:
+def holder(port: int) -> str:
+    """Return who listens on ``port``, for people; empty where this user cannot see it."""
     with contextlib.suppress(psutil.Error):
         for each in psutil.net_connections(kind="tcp"):
             address = each.laddr

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,8 @@ class EmbeddedServer:
         The name of the state.
     user_settings, port:
         What ``lab.toml`` says; ``port`` None lets the lab choose one and keep it.
+    trusted:
+        Who may log in without a password; it takes effect where the state is made.
     base:
         Where root puts what its server could not reach otherwise.
     binaries:
@@ -69,6 +71,7 @@ class EmbeddedServer:
         name: str,
         user_settings: Mapping[str, str],
         port: int | None = None,
+        trusted: Sequence[cluster.Trusted] = (),
         base: Path = placement.BASE,
         binaries: programs.Binaries | None = None,
     ) -> None:
@@ -79,6 +82,7 @@ class EmbeddedServer:
         self._lock_file = environments / f"{name}.lock"
         self._settings = user_settings
         self._port = port
+        self._trusted = trusted
         self._base = base
         self._binaries = binaries
 
@@ -162,7 +166,7 @@ class EmbeddedServer:
             steps: tuple[Step, ...] = ()
             if found.condition is Condition.ABSENT:
                 progress.say(f"Making the state {self.name} (initdb) …")
-                cluster.initialise(self.folder, binaries, account)
+                cluster.initialise(self.folder, binaries, account, self._trusted)
                 steps = (Step(name="state", status=Status.CHANGED, why=f"made {self.name}"),)
             cluster.require_version(self.data, binaries)
             return (*steps, self._launch(found, binaries, account, progress))

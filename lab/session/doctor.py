@@ -47,6 +47,7 @@ def examine(environment: Environment, workspace: Workspace, config: Config) -> O
         Finding(name="ddl-lab", status=_FINE, found=lab.__version__),
         Finding(name="python", status=_FINE, found=sys.version.split()[0]),
         _environment(environment),
+        *_alarms(environment),
         _program("jj", "sessions are recorded by git commits, where git is installed"),
         _program("git", "sessions are recorded only where jj is installed"),
         _repository(workspace, config),
@@ -73,6 +74,23 @@ def _environment(environment: Environment) -> Finding:
         return Finding(name=name, status=_MISSING, found=error.what, cost=error.remedy)
     found = ", ".join(part for part in (situation.build, situation.phase.value) if part)
     return Finding(name=name, status=_FINE, found=found)
+
+
+def _alarms(environment: Environment) -> list[Finding]:
+    """Return what endangers the state: hours of seeding may be in it."""
+    try:
+        alarms = environment.alarms()
+    except LabError:
+        return []  # said already of the target
+    return [
+        Finding(
+            name="state",
+            status=_LOOK,
+            found=alarm,
+            cost="the state, with all its objects, may be lost at any restart",
+        )
+        for alarm in alarms
+    ]
 
 
 def _program(name: str, cost: str) -> Finding:

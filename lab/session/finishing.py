@@ -17,6 +17,7 @@ from lab.notebook import evidence, prompt
 from lab.notebook.append import PlannedAppend, carry_out, plan_append
 from lab.notebook.compose import compose
 from lab.notebook.render import Entry, render_entry, render_log_heading, render_message
+from lab.provision.variables import restore_for_session
 from lab.session.context import Context
 from lab.session.notes import notes_of, settled
 from lab.session.opening import Session, close_session
@@ -79,6 +80,7 @@ def finish(context: Context, session: Session, *, message: str = "") -> Finished
 
     recorded, vcs_steps = _record(context, session, repository, left)
     steps += vcs_steps
+    steps += restore_for_session(context.environment)
     journal.step("close", dict)
     close_session(session)
     return Finished(entry=entry, headline=left["headline"], recorded=recorded, steps=tuple(steps))

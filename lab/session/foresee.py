@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from lab.core.results import Outcome, Status, Step, gravest
+from lab.measure.foresight import foreseen_readings, readings_text
 from lab.measure.plan import foreseen_statements, make_plan
+from lab.measure.record import Plan
+from lab.provision.failures import explained
 from lab.session.context import Context
 from lab.session.measuring import next_number, settings_of, verify
 from lab.session.opening import MeasureOptions, Session
-from lab.targets.base import Phase
+from lab.targets.base import Phase, Workload
 
 _WOULD = Status.WOULD_CHANGE
 # No change carries it as its session's id: one without any must not be taken for the session's.
@@ -30,8 +35,11 @@ def foresee_measure(context: Context, session: Session | None, options: MeasureO
     workload = context.environment.workload(plan.statements)
     steps = _foresee_ready(context, session, options.objects)
     least = foreseen_statements(plan, workload.cycles)
+    if context.environment.inspect().phase is Phase.RUNNING:
+        steps.append(_foresee_readings(context, plan, workload))
     named = ", ".join(plan.statements)
-    steps.append(Step(name="measure", status=_WOULD, why=f"{named}: {least:,} statements or more"))
+    why = f"{named}: {least:,} statements or more, in {plan.mode} mode"
+    steps.append(Step(name="measure", status=_WOULD, why=why))
     if session is None or session.opening.whole:
         steps += foresee_recording(context, session)
     return Outcome(
@@ -66,6 +74,18 @@ def _foresee_ready(context: Context, session: Session | None, objects: int | Non
         return [Step(name="environment", status=_WOULD, why=why)]
     running = Step(name="environment", status=Status.OK, why=f"running at {situation.address}")
     return [running, verify(context, objects)]
+
+
+def _foresee_readings(context: Context, plan: Plan, workload: Workload) -> Step:
+    """Read the counters once, and say what reading them is going to cost."""
+    environment = context.environment
+    with (
+        contextlib.closing(environment.connect("session.measure")) as connection,
+        explained(environment),
+    ):
+        reading = environment.read_metrics(connection, connection.info.backend_pid)
+    cost = foreseen_readings(plan, workload.cycles, reading, idle=bool(environment.idle_s))
+    return Step(name="counters", status=Status.OK, why=readings_text(cost).rstrip("."))
 
 
 def _number(context: Context, session: Session | None) -> int:

@@ -21,6 +21,7 @@ from lab.notebook.append import last_number
 from lab.notebook.compose import measure_files
 from lab.provision.environment import EnvironmentStep, remedies
 from lab.provision.steps import converge
+from lab.provision.variables import restore_for_session
 from lab.session.context import Context
 from lab.session.notes import adopt_waiting_notes
 from lab.session.opening import MeasureOptions, Session
@@ -53,7 +54,9 @@ def ready(context: Context, session: Session | None, objects: int | None) -> lis
         A check failed; all failures are named.
     """
     step = EnvironmentStep(environment=context.environment)
-    started = converge((step,), check=False, progress=context.progress).require()
+    started = [*converge((step,), check=False, progress=context.progress).require()]
+    # Of a session that ended while nothing ran.
+    started += restore_for_session(context.environment, but=session.id if session else "")
     verified = verify(context, objects)
     if session is not None:
         session.journal.write("ready", "done", {"steps": msgspec.to_builtins(started)})
@@ -115,6 +118,8 @@ def settings_of(config: Config, options: MeasureOptions) -> MeasureConfig:
         settings,
         statements=options.statements or settings.statements,
         samples=options.samples or settings.samples,
+        mode=options.mode or settings.mode,
+        budget_s=settings.budget_s if options.budget_s is None else options.budget_s,
     )
 
 

@@ -21,6 +21,8 @@ class MeasureOptions(msgspec.Struct, frozen=True, kw_only=True):
     statements: tuple[str, ...] | None = None
     samples: int | None = None
     objects: int | None = None
+    mode: str | None = None
+    budget_s: int | None = None
 
     def text(self) -> str:
         """Return the options as they would be given."""
@@ -28,8 +30,11 @@ class MeasureOptions(msgspec.Struct, frozen=True, kw_only=True):
             ("--statements", ",".join(self.statements or ())),
             ("--samples", self.samples),
             ("--objects", self.objects),
+            ("--mode", self.mode),
+            ("--budget", self.budget_s),
         ]
-        return " ".join(f"{flag} {value}" for flag, value in given if value) or "no options"
+        shown = [f"{flag} {value}" for flag, value in given if value not in (None, "")]
+        return " ".join(shown) or "no options"
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from lab.measure.plan import make_plan
 from lab.measure.record import Run
 from lab.notebook import evidence
 from lab.notebook.render import render_results
+from lab.provision.variables import restore_for_session
 from lab.session.context import Context
 from lab.session.finishing import Finished, finish, require_finishable
 from lab.session.foresee import foresee_measure, foresee_recording, foresee_start
@@ -153,6 +154,7 @@ def abort(context: Context, *, check: bool) -> Outcome:
     if number is not None and evidence.files_of(context.workspace, number):
         steps.append(Step(name="evidence", status=status, why=f"kept in {kept}"))
     if not check:
+        steps += restore_for_session(context.environment)
         if number is not None:
             folder = evidence.session_folder(context.workspace, number)
             if folder.exists() and not kept.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
@@ -14,7 +15,9 @@ from lab.core.progress import Progress
 from lab.core.results import Step
 from lab.core.workspace import Workspace
 from lab.metrics.reading import Reading
+from lab.metrics.stacks import Stack
 from lab.metrics.tree import CostSheet
+from lab.targets.changes import Change
 
 if TYPE_CHECKING:
     import psycopg
@@ -27,6 +30,21 @@ else:
 
 SETTINGS_CHANGED = "settings.changed"
 """The fact that names the settings which are other than as shipped, separated by blanks."""
+
+SHAPES_ONLY = "build.shapes-only"
+"""The fact that is there where figures show shapes alone: absolute ones and proportions mislead.
+
+Its text says why, such as ``debug build``.
+"""
+
+BUILD_PROFILE = "build.profile"
+"""The fact that says how the running build was compiled."""
+
+BUILD_ID = "build.id"
+"""The fact that names the running build."""
+
+SELF_CHECKS = "build.self-checks"
+"""The fact that says whether the server checks itself besides its work: ``on`` or ``off``."""
 
 
 class Phase(StrEnum):
@@ -46,7 +64,27 @@ class Trouble(StrEnum):
     GONE = "gone"  # the server died, goes down, or is not up yet
     TOO_MUCH = "too much"  # more statements in one string than the server takes
     OVERTAKEN = "overtaken"  # what was to be made is there already, or what was to go is gone
+    LIMIT = "limit"  # a setting of the server allows no more objects of this kind
     REFUSED = "refused"  # anything else
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """How an environment is to be started.
+
+    ``build`` is a build's id or a profile (``debug``, ``optimized``); empty for the declared one.
+    Without ``self_checks`` the server leaves out what it checks of itself besides its work, where
+    it has such checks: quicker, and not to be measured.
+    """
+
+    build: str = ""
+    self_checks: bool = True
+
+
+OTHER_BUILD = "environment.other-build"
+"""The code of the error that another build runs than was asked for."""
+
+AS_DECLARED = Launch()
+"""The declared build, with whatever checks it makes of itself."""
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +93,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     ``started`` is when the running server started (ISO 8601, UTC); ``address`` is ``host:port``;
     ``directory`` holds the state; ``detail`` adds what a person would want to know. ``drift`` says,
     a line each with a leading ``-`` or ``+``, in what a running server's settings are other than
-    declared.
+    declared. ``adopted`` says that somebody else started what runs, and that it may be measured all
+    the same; the lab never stops it.
     """
 
     target: str
@@ -68,6 +107,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     started: str = ""
     detail: str = ""
     drift: tuple[str, ...] = ()
+    adopted: bool = False
 
 
 class ObjectCounts(msgspec.Struct, frozen=True):
@@ -136,6 +176,125 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     fixtures: int
 
 
+class Build(msgspec.Struct, frozen=True, kw_only=True):
+    """One compiled set of binaries that the lab keeps.
+
+    ``id`` follows from the hashes of its ``files`` (name → SHA-256). ``profile`` is how it was
+    compiled; ``commit`` and ``change`` are ids of the tree it came from (git, jj), ``dirty`` the
+    hash of what the tree held besides, each empty where it is not known. ``version`` is what the
+    binary says of itself. ``made_at`` is ISO 8601, UTC; ``directory`` holds the files.
+    """
+
+    id: str
+    profile: str
+    files: dict[str, str]
+    version: str = ""
+    commit: str = ""
+    change: str = ""
+    dirty: str = ""
+    made_at: str = ""
+    origin: str = ""
+    directory: str = ""
+
+
+class Builds(Protocol):
+    """The builds of a target that is compiled from a checkout."""
+
+    profiles: tuple[str, ...]
+    """How a checkout can be compiled."""
+
+    def all(self) -> tuple[Build, ...]:
+        """Return the builds that are kept, newest first."""
+
+    def make(self, profile: str, progress: Progress) -> tuple[Build, Step]:
+        """Compile the checkout in ``profile`` and keep a copy; ``ok`` where it is kept already."""
+
+    def adopt(self, profile: str, source: Path, progress: Progress) -> tuple[Build, Step]:
+        """Keep a copy of the binaries that somebody else compiled in the directory ``source``."""
+
+    def foresee(self, profile: str, source: Path | None = None) -> Step:
+        """Say what `make` would do, or `adopt` where there is a ``source``; change nothing."""
+
+    def check(self, build: Build) -> tuple[Check, ...]:
+        """Prove that ``build`` is whole and runs on this host."""
+
+    def find(self, wanted: str) -> Build:
+        """Return the build with that id (or a prefix of it), or the newest of that profile.
+
+        Raises UsageError where there is none, or where several begin so.
+        """
+
+    def prune(self, keep: int, *, check: bool) -> tuple[Step, ...]:
+        """Remove all but the ``keep`` newest of each profile; never one that runs."""
+
+
+class Variable(msgspec.Struct, frozen=True):
+    """A setting of a running server: its name and value."""
+
+    name: str
+    value: str
+
+
+class Variables(Protocol):
+    """The system variables of a server: settings that can be changed while it runs.
+
+    All that is set is recorded, with what it was before.
+    """
+
+    declared: Mapping[str, str]
+    """The values that ``lab.toml`` declares."""
+
+    def read(self, names: Sequence[str]) -> tuple[Variable, ...]:
+        """Return the variables of these names, all where there is none given.
+
+        Raises UsageError for an unknown one, naming the nearest.
+        """
+
+    def set(
+        self, name: str, value: str | None, *, by: str, session: str = ""
+    ) -> tuple[Variable, Variable]:
+        """Set one, None for its default, and record it; return it before and after.
+
+        ``by`` is the task that does it; ``session`` the id of the session that it is for, empty
+        where it is to stay. Raises UsageError (unknown name, bad value), ExternalError.
+        """
+
+    def changes(self) -> tuple[Change, ...]:
+        """Return what was set through the lab, the oldest first; needs no server."""
+
+    def expected(self) -> Mapping[str, str]:
+        """Return what was declared or set, as the server shows it; needs no server."""
+
+
+class Profiler(Protocol):
+    """What can say where a server spends its CPU time."""
+
+    def cpu(self, seconds: int, hertz: int) -> tuple[bytes, tuple[Stack, ...]]:
+        """Sample the server's stacks for ``seconds``; return an HTML page and what is in it."""
+
+    def heap(self) -> bytes:
+        """Return a heap profile. Raises PreconditionError where the server makes none."""
+
+
+class BootPhase(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a server's start, as it told itself; ``children`` lie within it."""
+
+    label: str
+    duration_ns: int
+    children: tuple[BootPhase, ...] = ()
+
+
+class Boot(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of a server: when, with what, and what each part of it took."""
+
+    id: str
+    started_at: str
+    build: str
+    ready_ns: int
+    phases: tuple[BootPhase, ...]
+    objects: int | None = None
+
+
 class PopulationScheme(Protocol):
     """How user objects of one kind are named, made, found and dropped, by number from 1."""
 
@@ -161,14 +320,28 @@ class Environment(Protocol):
     target: str
     state: str
 
+    builds: Builds | None
+    """The builds it may run; None where there is only the one that is installed."""
+
+    variables: Variables | None
+    """Its system variables; None where settings are declared in ``lab.toml`` alone."""
+
+    profiler: Profiler | None
+    """None where the server cannot be profiled."""
+
+    idle_s: float
+    """How long its counters are watched at rest before costs are taken; 0 where they stand still
+    then."""
+
     def inspect(self) -> Situation:
         """Look, and change nothing."""
 
-    def start(self, progress: Progress) -> tuple[Step, ...]:
+    def start(self, progress: Progress, launch: Launch = AS_DECLARED) -> tuple[Step, ...]:
         """Start or adopt the server, on the state as it is; never a second one.
 
-        Raises PreconditionError (port taken, state held by somebody else), ExternalError (the
-        server does not come up), LabTimeoutError.
+        Raises UsageError (no such build), PreconditionError (port taken, state held by somebody
+        else), StateMismatchError (it runs otherwise than asked for), ExternalError (the server does
+        not come up), LabTimeoutError.
         """
 
     def stop(self, progress: Progress) -> tuple[Step, ...]:
@@ -176,6 +349,9 @@ class Environment(Protocol):
 
     def reset(self, progress: Progress) -> tuple[Step, ...]:
         """Destroy the state. Callers have asked for a reason and a confirmation."""
+
+    def alarms(self) -> tuple[str, ...]:
+        """Return what endangers the state, a sentence each: a store that a reboot would empty."""
 
     def log_tail(self, lines: int) -> str:
         """Return the last ``lines`` lines of the server's log; empty where there is none."""
@@ -191,6 +367,18 @@ class Environment(Protocol):
 
     def boot(self, connection: Connection) -> str:
         """Return what identifies this start of the server."""
+
+    def boots(self) -> tuple[Boot, ...]:
+        """Return what is known of its starts, newest first; empty where it tells nothing."""
+
+    def await_return(self, progress: Progress) -> bool:
+        """Wait for a server that went away and comes back by itself; say whether it did."""
+
+    def make_room(self, error: psycopg.Error, objects: int) -> tuple[Variable, Variable] | None:
+        """Raise the limit that ``error`` (`Trouble.LIMIT`) names, so that ``objects`` fit.
+
+        Return the system variable before and after; None where nothing could be done.
+        """
 
     def count_objects(self, connection: Connection) -> ObjectCounts:
         """Count user objects exactly."""
@@ -218,6 +406,15 @@ class Environment(Protocol):
         ``connection`` is another one than the measured one, so that reading is not counted.
         """
 
+    def browse_metrics(self, connection: Connection, match: str) -> Reading:
+        """Read all series whose name contains ``match``, for people; all that there are if empty.
+
+        Raises ExternalError, LabTimeoutError.
+        """
+
+    def save_metrics(self, connection: Connection, path: Path) -> int:
+        """Write all that the server tells of its counters to ``path``; return the bytes."""
+
     def workload(self, statements: Sequence[str]) -> Workload:
         """Return how to measure ``statements``.
 
@@ -236,8 +433,11 @@ class Target(Protocol):
     least_change_ns: int
     """The smallest change of a median that is worth a verdict, in ns: a part of the margin δ."""
 
-    def cost_sheet(self, statement: str) -> CostSheet:
-        """Return what the target declares about the costs of ``statement``; needs no server."""
+    def cost_sheet(self, statement: str, mode: str) -> CostSheet:
+        """Return what the target declares about the costs of ``statement``; needs no server.
+
+        ``mode`` is how it is sent: ``autocommit``, or ``transaction`` (between BEGIN and COMMIT).
+        """
 
     def environment(self, workspace: Workspace, config: Config) -> Environment:
         """Return the environment that ``config`` describes."""

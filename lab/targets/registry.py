@@ -15,7 +15,13 @@ def _postgres() -> Target:
     return PostgresTarget()
 
 
-_TARGETS: dict[str, Callable[[], Target]] = {"postgres": _postgres}
+def _materialize() -> Target:
+    from lab.targets.materialize.target import MaterializeTarget
+
+    return MaterializeTarget()
+
+
+_TARGETS: dict[str, Callable[[], Target]] = {"postgres": _postgres, "materialize": _materialize}
 
 
 def names() -> tuple[str, ...]:

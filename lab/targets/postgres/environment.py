@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import psycopg
 
-from lab.core.errors import ExternalError
+from lab.core.errors import ExternalError, UsageError
+from lab.core.files import encode, write_atomically
 from lab.core.killpoints import reached
 from lab.core.progress import Progress
 from lab.core.results import Status, Step
@@ -17,13 +19,20 @@ from lab.servers import binaries
 from lab.servers.postgres import EmbeddedServer
 from lab.servers.records import Condition, Found
 from lab.targets.base import (
+    AS_DECLARED,
+    Boot,
+    Builds,
     Check,
     Connection,
+    Launch,
     ObjectCounts,
     Phase,
     PopulationScheme,
+    Profiler,
     Situation,
     Trouble,
+    Variable,
+    Variables,
     Workload,
 )
 from lab.targets.postgres import checks, facts, metrics, objects, population, troubles, workload
@@ -44,6 +53,10 @@ class PostgresEnvironment:
     """PostgreSQL on one state. Measuring takes place in the database ``lab``."""
 
     target: str = NAME
+    builds: Builds | None = None
+    variables: Variables | None = None
+    profiler: Profiler | None = None
+    idle_s: float = 0.0
 
     def __init__(self, server: EmbeddedServer) -> None:
         self.server = server
@@ -69,8 +82,15 @@ class PostgresEnvironment:
             drift=self.server.settings_differences() if running else (),
         )
 
-    def start(self, progress: Progress) -> tuple[Step, ...]:
+    def start(self, progress: Progress, launch: Launch = AS_DECLARED) -> tuple[Step, ...]:
         """Start or adopt the server, and make the database where it is missing."""
+        if launch.build:
+            raise UsageError(
+                f"There is no build `{launch.build}` of PostgreSQL.",
+                code="build.none",
+                why="The embedded server has the one build that its package brings.",
+                remedy="Leave --build out.",
+            )
         steps = self.server.start(progress)
         if self._ensure_database():
             made = Step(name="database", status=Status.CHANGED, why=f"made {DATABASE}")
@@ -84,6 +104,10 @@ class PostgresEnvironment:
     def reset(self, progress: Progress) -> tuple[Step, ...]:
         """Destroy the state."""
         return self.server.reset(progress)
+
+    def alarms(self) -> tuple[str, ...]:
+        """Return nothing: the state lies in files of the workspace's file system."""
+        return ()
 
     def log_tail(self, lines: int) -> str:
         """Return the last ``lines`` lines of the server's log."""
@@ -118,6 +142,18 @@ class PostgresEnvironment:
         pid, started, checkpointer = row
         return f"{pid}@{started}/{checkpointer}"
 
+    def boots(self) -> tuple[Boot, ...]:
+        """Return nothing: PostgreSQL does not tell what its start consists of."""
+        return ()
+
+    def await_return(self, progress: Progress) -> bool:
+        """Say that it does not: the lab starts PostgreSQL, nothing else does."""
+        return False
+
+    def make_room(self, error: psycopg.Error, objects: int) -> tuple[Variable, Variable] | None:
+        """Do nothing: no setting of PostgreSQL limits the number of objects."""
+        return None
+
     def count_objects(self, connection: Connection) -> ObjectCounts:
         """Count user objects exactly."""
         return objects.count(connection)
@@ -137,6 +173,16 @@ class PostgresEnvironment:
     def read_metrics(self, connection: Connection, subject: int) -> Reading:
         """Read the server's counters, those of the backend with pid ``subject`` among them."""
         return metrics.read(connection, subject, self.boot(connection))
+
+    def browse_metrics(self, connection: Connection, match: str) -> Reading:
+        """Read the server's own counters whose name contains ``match``."""
+        return metrics.browse(connection, self.boot(connection), match)
+
+    def save_metrics(self, connection: Connection, path: Path) -> int:
+        """Write the server's own counters to ``path`` as JSON; return the bytes."""
+        content = encode(self.browse_metrics(connection, ""))
+        write_atomically(path, content)
+        return len(content)
 
     def workload(self, statements: Sequence[str]) -> Workload:
         """Return how to measure ``statements``."""

@@ -16,6 +16,8 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
+
 from lab.core.processes import ProcessIdentity
 from lab.metrics.reading import Kind, Reading, Series
 from lab.targets.base import Connection
@@ -101,6 +103,20 @@ def read(connection: Connection, subject: int, boot: str) -> Reading:
         cost_ns=time.monotonic_ns() - started_ns,
         series=series,
     )
+
+
+def browse(connection: Connection, boot: str, match: str) -> Reading:
+    """Read all series of the server whose name contains ``match``.
+
+    Those of a backend are left out: none is being measured, and the reading one is of no interest.
+    """
+    reading = read(connection, connection.info.backend_pid, boot)
+    series = tuple(
+        each
+        for each in reading.series
+        if match in each.name and not each.name.startswith("subject.")
+    )
+    return msgspec.structs.replace(reading, series=series)
 
 
 def _counter(name: str, value: float | Decimal) -> Series:

@@ -17,8 +17,8 @@ class PostgresTarget:
     least_change_ns: int = 50_000
     """0.05 ms: a DDL statement of PostgreSQL takes about one."""
 
-    def cost_sheet(self, statement: str) -> CostSheet:
-        """Return what is declared about the costs of ``statement``."""
+    def cost_sheet(self, statement: str, mode: str) -> CostSheet:
+        """Return what is declared about the costs of ``statement``: in each mode the same."""
         return costs.cost_sheet(statement)
 
     def environment(self, workspace: Workspace, config: Config) -> Environment:
