@@ -54,6 +54,14 @@ fi
 PATH="$PWD/.venv/bin:$PATH"
 export PATH
 tests/install_jj.sh
+# What the stand-in for environmentd is compiled with.
+missing=$(PYTHONPATH=tests python -c 'from standin import missing_packages; print(*missing_packages())')
+# shellcheck disable=SC2086  # names of packages
+[ -z "$missing" ] || need $missing
+command -v perf >/dev/null || need linux-perf
+if ! { tests/install_docker.sh && python tests/docker_images.py; }; then
+    echo "all.sh: no Docker engine, or no images for it: the tests of containers are skipped"
+fi
 
 failed=""
 check() {

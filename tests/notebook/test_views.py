@@ -39,6 +39,43 @@ def test_facts_too_long_to_be_read_are_counted_and_never_cut() -> None:
     assert line(only_long, "Build") == "**Build:** 1 more in the run's file"
 
 
+COMMIT = "e7ac38b3300d5c1b6c7a2c47b1c4a7b8a1b2c3d4"
+
+
+@pytest.mark.parametrize(
+    ("commit", "dirty", "said"),
+    [
+        (COMMIT, "no", "commit e7ac38b33, clean"),
+        (COMMIT, "9c1" + "0f" * 30 + "a", "commit e7ac38b33*, changed since: 9c10f0f0f…"),
+        # Of a build that the lab does not keep nobody knows what the tree held.
+        ("unknown", "no", "commit unknown"),
+    ],
+)
+def test_a_build_names_its_commit_and_whether_the_tree_held_more(
+    commit: str, dirty: str, said: str
+) -> None:
+    run = make_run(**{"build.profile": "optimized"})
+    noted = {"build.commit": commit, "build.dirty": dirty}
+    passport = msgspec.structs.replace(run.passport, noted=noted)
+    found = line(msgspec.structs.replace(run, passport=passport), "Build")
+    assert found == f"**Build:** profile optimized, {said}"
+
+
+def test_long_ids_are_shortened_and_others_are_not() -> None:
+    environment = "materialize/local-az1-958be828-0c9d-4084-89ff-fb96655fe8f4-0"
+    assert line(make_run(**{"state.id": environment}), "State") == (
+        "**State:** id materialize/local-az1-958be828…-0"
+    )
+    assert line(make_run(**{"state.id": "main/7711296946248097664"}), "State") == (
+        "**State:** id main/7711296946248097664"
+    )
+    change = "kkmpptxzrspxrzommnulwmwkkqwworpl"
+    assert "change kkmpptxzr…" in line(make_run(**{"build.change": change}), "Build")
+    # A setting is a value that somebody may want to set again.
+    asis = line(make_run(**{"setting.who": environment[12:]}), "Settings")
+    assert f"who={environment[12:]}" in asis
+
+
 def test_setup_and_method_hold_nothing_that_is_this_runs_own() -> None:
     run = make_run()
     text = "\n".join([*setup_lines(run), *method_lines(run), *sql_lines(run)])

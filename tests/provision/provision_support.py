@@ -31,7 +31,9 @@ class Watching(SilentProgress):
         self.said.append(text)
 
     @contextlib.contextmanager
-    def stage(self, title: str, *, total: int, unit: str) -> Iterator[Watching]:
+    def stage(
+        self, title: str, *, total: int, unit: str, growing: bool = False
+    ) -> Iterator[Watching]:
         yield self
 
     def advance(self, count: int = 1) -> None:

@@ -441,7 +441,7 @@ def test_metrics_and_costs_are_those_of_the_target(environment, connection):
         reading = environment.read_metrics(connection, measured.info.backend_pid)
     assert reading.boot == environment.boot(connection)
     assert reading.series
-    sheet = registry.target("postgres").cost_sheet("create-table")
+    sheet = registry.target("postgres").cost_sheet("create-table", "autocommit")
     names = {series.name for series in reading.series}
     for quantity in sheet.quantities:
         assert names.issuperset(quantity.series)
