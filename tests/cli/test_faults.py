@@ -166,8 +166,8 @@ def test_another_command_at_work(lab: Driver) -> None:
     lab.ok("session.start", "--goal", "Who comes first?")
     statements = "create-table,create-view,create-index,create-materialized-view,alter-rename"
     measuring = lab.spawn(
-        *("session.measure", "--samples", "600", "--statements", statements),
-        LAB_MEASURE_MOST_SAMPLES="600",
+        *("session.measure", "--samples", "400", "--statements", statements),
+        LAB_MEASURE_MOST_SAMPLES="400",
     )
     try:
         wait_for_run(measuring)

@@ -6,7 +6,6 @@ be compared with, and with nothing else.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -16,16 +15,19 @@ from lab_driver import Result
 from materialize_driver import REAL, MaterializeDriver, check_of, materialize_lab, standin_only
 from standin import Law
 
+from lab.core.files import read_struct
+from lab.measure.record import LATENCY, Run
+
 FEW, MANY = 20, 320
 # Steep, so that a busy host cannot hide it: a table more takes so much longer each.
-LAW = Law(floor_ms=10, per_1000_objects_ms=200, soft_assertion_factor=1.5, optimized_factor=0.5)
-MEASURE = ("session.measure", "--samples", "10", "--statements", "create-table")
+LAW = Law(floor_ms=6, per_1000_objects_ms=100, soft_assertion_factor=1.5, optimized_factor=0.5)
+MEASURE = ("session.measure", "--samples", "6", "--statements", "create-table")
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[MaterializeDriver]:
     with materialize_lab(law=LAW) as made:
-        made.variables["LAB_MEASURE_MOST_SAMPLES"] = "10"
+        made.variables["LAB_MEASURE_MOST_SAMPLES"] = "6"
         yield made
 
 
@@ -54,18 +56,20 @@ def walk(lab: MaterializeDriver) -> dict[str, Any]:
     return done
 
 
-def run_of(lab: MaterializeDriver, session: int) -> dict[str, Any]:
+def run_of(lab: MaterializeDriver, session: int) -> Run:
     (file,) = (lab.workspace / f"ddl-perf-evidence/{session:03}").glob("run-*.json")
-    return dict(json.loads(file.read_text()))
+    run = read_struct(file, Run)
+    assert run is not None
+    return run
 
 
-def latencies_ms(run: dict[str, Any], statement: str = "create-table") -> list[float]:
+def latencies_ms(run: Run, statement: str = "create-table") -> list[float]:
     return [
-        sample["duration_ns"] / 1e6
-        for block in run["blocks"]
-        if block["purpose"] == "latency"
-        for sample in block["samples"]
-        if sample["statement"] == statement and not sample["warmup"]
+        sample.duration_ns / 1e6
+        for block in run.blocks
+        if block.purpose == LATENCY
+        for sample in block.samples
+        if sample.statement == statement and not sample.warmup
     ]
 
 
@@ -86,8 +90,8 @@ def test_the_count_is_exact_and_survives_each_change_of_builds(
         assert walk[step].data["objects"]["by_type"] == {"table": MANY}
     assert check_of(walk["verify optimized"].data, "user objects")["found"].startswith(str(MANY))
     for session, objects in ((1, FEW), (2, MANY), (3, MANY), (4, MANY)):
-        for block in run_of(lab, session)["blocks"]:
-            assert block["objects_before"]["by_type"] == {"table": objects}
+        for block in run_of(lab, session).blocks:
+            assert block.objects_before.by_type == {"table": objects}
 
 
 def test_both_builds_ran_and_are_known(lab: MaterializeDriver, walk: dict[str, Any]) -> None:
@@ -97,9 +101,11 @@ def test_both_builds_ran_and_are_known(lab: MaterializeDriver, walk: dict[str, A
     assert debug != optimized
     assert debug in walk["start"].data["situation"]["build"]
     assert optimized in walk["to optimized"].data["situation"]["build"]
-    ids = [run_of(lab, session)["passport"]["environment"] for session in range(1, 5)]
-    assert [each["build.id"] for each in ids] == [debug, debug, optimized, debug]
-    assert len({each["state.id"] for each in ids}) == 1
+    passports = [run_of(lab, session).passport for session in range(1, 5)]
+    facts = [{**each.alike, **each.noted} for each in passports]
+    assert [each["build.id"] for each in facts] == [debug, debug, optimized, debug]
+    assert [each["build.profile"] for each in facts] == ["debug", "debug", "optimized", "debug"]
+    assert len({each["state.id"] for each in facts}) == 1
 
 
 def test_across_profiles_nothing_is_compared_and_the_entry_says_why(
@@ -136,13 +142,15 @@ def test_figures_of_a_debug_build_carry_a_mark_and_no_shares(
     assert "† debug build" in debug
     assert "Median (ms) " in optimized
     assert "†" not in optimized
-    costs = _section(debug, "Costs")
-    assert "%" not in costs
-    assert "%" in _section(optimized, "Costs")
+    assert "ms†   own†  calls\n" in _tree(debug)
+    assert "%" not in _tree(debug)
+    assert "share" in _tree(optimized)
+    assert "%" in _tree(optimized)
 
 
-def _section(text: str, name: str) -> str:
-    return text.partition(f"**{name}**")[2].partition("\n**")[0]
+def _tree(text: str) -> str:
+    costs = text.partition("**Costs**")[2].partition("\n**")[0]
+    return costs.partition("```text\n")[2].partition("```")[0]
 
 
 @standin_only
@@ -170,10 +178,20 @@ def test_the_optimized_build_is_quicker_as_the_law_says(
 def test_costs_are_nested_as_the_server_nests_them(
     lab: MaterializeDriver, walk: dict[str, Any]
 ) -> None:
-    header = next(line for line in _section(entry(lab, 3), "Costs").splitlines() if "Mean" in line)
+    lines = _tree(entry(lab, 3)).splitlines()
 
-    for part in ("execute message", "transact with side effects", "apply implications"):
-        assert part in header
+    depths = [
+        next(line.index(part) for line in lines if part in line)
+        for part in (
+            "query message",
+            "execute message",
+            "transact with DDL transaction",
+            "transact with side effects",
+            "apply implications",
+        )
+    ]
+    assert depths == sorted(set(depths))
+    assert any(line.startswith("not attributed") for line in lines)
 
 
 def test_the_log_agrees_with_the_evidence(lab: MaterializeDriver, walk: dict[str, Any]) -> None:

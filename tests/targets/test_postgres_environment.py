@@ -334,8 +334,9 @@ def test_a_long_autovacuum_is_found(environment, connection):
             "DELETE FROM s.t",
         ],
     )
-    assert launch.wait_until(lambda: not checks.autovacuum(connection, 0.2).passed, 30)
-    assert "VACUUM" in checks.autovacuum(connection, 0.2).found
+    # One that analyses a catalog may be found first.
+    assert launch.wait_until(lambda: "VACUUM" in checks.autovacuum(connection, 0.2).found, 30)
+    assert not checks.autovacuum(connection, 0.2).passed
     assert checks.autovacuum(connection).passed
 
 
