@@ -41,6 +41,16 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
         """The file that runs, without what the kernel appends once it was replaced."""
         return Path(self.identity.executable.removesuffix(_DELETED))
 
+    @property
+    def file(self) -> Path:
+        """What the kernel says that runs: it marks a file that was removed or replaced.
+
+        psutil takes that mark off, so that a build made since would be taken for what runs.
+        """
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{self.identity.pid}/exe").readlink()
+        return Path(self.identity.executable)
+
     def argument(self, flag: str) -> str:
         """Return the value of ``flag``; the last one where it is repeated, as environmentd does."""
         return argument(self.arguments, flag)

@@ -101,9 +101,7 @@ class Server:
             started=started_at(server.identity),
             asked_checks=server.self_checks,
             ours=bool(server.token) and server.token in record.tokens,
-            build=self.builds.identify(Path(server.identity.executable))
-            if server.identity.executable
-            else None,
+            build=self.builds.identify(server.file) if server.identity.executable else None,
             port=sql_port(Path(server.argument(recipe.LISTENERS))),
         )
 
@@ -447,7 +445,7 @@ class Server:
         if not variables:
             return  # it has halted already; the next start tells
         write_struct(self.records.recipe, known)
-        build = self.builds.identify(Path(server.identity.executable))
+        build = self.builds.identify(server.file)
         if build is not None and build.directory:
             write_struct(_recipe_of(build), known)
 
@@ -487,7 +485,7 @@ class Server:
         server = next(each for each in family if processes.is_server(each))
         record = self.records.read()
         self.records.write(msgspec.structs.replace(record, process=server.identity))
-        build = self.builds.identify(Path(server.identity.executable))
+        build = self.builds.identify(server.file)
         identity = server.identity
         self.records.add_boot(
             Boot(
