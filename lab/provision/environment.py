@@ -88,10 +88,8 @@ def start(
         Another build runs than ``launch`` asks for.
     """
     step = EnvironmentStep(environment=environment, launch=launch)
-    steps = converge((step,), check=check, progress=progress)
-    return msgspec.structs.replace(
-        report(environment), steps=steps.require(), status=steps.steps[0].status
-    )
+    steps = converge((step,), check=check, progress=progress).require()
+    return msgspec.structs.replace(report(environment), steps=steps, status=steps[0].status)
 
 
 def no_builds(environment: Environment) -> UsageError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -259,13 +260,13 @@ def test_metrics_that_break_off(lab: MaterializeDriver) -> None:
 
 
 def test_metrics_that_take_their_time_are_foreseen(lab: MaterializeDriver) -> None:
-    lab.faults(slow_metrics_s=0.7)
+    lab.faults(slow_metrics_s=0.4)
 
     done = lab.json(*MEASURE)
 
     assert done.code == 0, done.err
     assert "Counters are read at least" in done.err
-    assert "0.7 s" in done.err or "700 ms" in done.err or "at 7" in done.err
+    assert re.search(r"times at (0\.[4-9] s|[4-9]\d\d ms)", done.err), done.err
 
 
 # What env.verify finds

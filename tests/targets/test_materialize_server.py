@@ -25,7 +25,7 @@ from materialize_driver import (
     standin_only,
     wait_until,
 )
-from standin import set_version
+from standin import Law, set_behaviour, set_version
 
 # What ties a process to its state and its place, and not to its build.
 OF_A_STATE = (
@@ -41,6 +41,8 @@ OF_A_STATE = (
     "--internal-persist-pubsub-listen-addr",
     "--persist-pubsub-url",
 )
+
+BOOTS = "startup: envd init: beginning"
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +208,28 @@ def test_a_start_that_compiles_yet_is_stopped_too(whole_lab: MaterializeDriver) 
 
     assert not lab.processes()
     assert not lab.stores()
+
+
+@standin_only
+def test_a_start_that_compiles_yet_is_waited_for(whole_lab: MaterializeDriver) -> None:
+    """A second environmentd beside the one that comes would kill it, or be killed."""
+    lab = whole_lab
+    # The metadata store runs then: the point at which the command is killed is its start's, too.
+    lab.ok("env.start")
+    lab.end()
+    set_behaviour(lab.checkout, Law(), build_seconds=4.0, boot_ms=150.0)
+    before = lab.log.count(BOOTS)
+    assert lab.run("env.start", LAB_KILL_AT="env.start.launch:after").code == KILLED
+    looked = lab.json("env.status").data["situation"]
+    assert "an earlier start is under way" in looked["detail"]
+
+    again = lab.json("env.start")
+
+    assert again.code == 0, again.err
+    assert "waiting for it" in again.err
+    time.sleep(1)
+    assert lab.log.count(BOOTS) == before + 1
+    assert again.data["situation"]["process"]["pid"] == lab.server().pid
 
 
 # Somebody else's environment

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -85,11 +86,17 @@ def of_environment(environment_id: str) -> list[Running]:
     ]
 
 
-def launched_with(token: str) -> list[Running]:
-    """Return all living processes that descend from the launch with ``token``."""
-    if not token:
+def launched_with(*tokens: str) -> list[Running]:
+    """Return all living processes that descend from the launches with ``tokens``."""
+    wanted = frozenset(tokens) - {""}
+    if not wanted:
         return []
-    return [each for each in _running(lambda _: True) if each.token == token]
+    return [each for each in _running(lambda _: True) if each.token in wanted]
+
+
+def launchers(token: str) -> list[Running]:
+    """Return what lives of a launch and keeps an environmentd running, or is one."""
+    return [each for each in launched_with(token) if not is_worker(each)]
 
 
 def is_server(process: Running) -> bool:
@@ -135,11 +142,15 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def identified(pid: int) -> Running | None:
-    """Return the living process ``pid``; None where there is none."""
-    with contextlib.suppress(psutil.Error):
-        return _described(psutil.Process(pid))
-    return None
+def started_at(identity: ProcessIdentity) -> str:
+    """Return when a process started, as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(identity.started, UTC).isoformat(timespec="seconds")
+
+
+def boot_id(identity: ProcessIdentity) -> str:
+    """Return what identifies this start of a process."""
+    began = identity.since_boot if identity.since_boot >= 0 else identity.started
+    return f"{identity.pid}@{began:.2f}"
 
 
 def _running(named: Callable[[str], bool]) -> Iterator[Running]:

@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
-import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import psutil
 
-from lab.core.errors import LabError, LabTimeoutError, PreconditionError, StateMismatchError
-from lab.core.files import encode, read_struct, write_atomically, write_struct
-from lab.core.killpoints import reached
+from lab.core.errors import LabError, PreconditionError, StateMismatchError
 from lab.core.locks import exclusive
-from lab.core.processes import ProcessIdentity
 from lab.core.progress import Progress
 from lab.core.results import Status, Step
 from lab.servers import logs
 from lab.servers.records import Condition
-from lab.targets.base import OTHER_BUILD, Boot, Build, Check, Connection, Launch
-from lab.targets.materialize import launch as launching
-from lab.targets.materialize import objects, processes, recipe, sql, startup
+from lab.targets.base import OTHER_BUILD, Check, Connection, Launch
+from lab.targets.materialize import processes, recipe, sql, startup
 from lab.targets.materialize.builds import BuildStore
 from lab.targets.materialize.checkout import Checkout
 from lab.targets.materialize.metadata import MetadataStore
-from lab.targets.materialize.ports import Ports, known_listeners, sql_port
-from lab.targets.materialize.processes import Running
-from lab.targets.materialize.readiness import Watch, await_ready, failure
-from lab.targets.materialize.recipe import Recipe
+from lab.targets.materialize.ports import Ports, sql_port
+from lab.targets.materialize.processes import Running, boot_id, started_at
 from lab.targets.materialize.record import Records
 from lab.targets.materialize.runs import Found, fits, named
+from lab.targets.materialize.starting import PROFILES, Starter, while_launching
 from lab.targets.materialize.state import StateFiles
 from lab.targets.materialize.state_checks import disk_space, require_room, strays, together
 
-PROFILES = ("debug", "optimized", "release")
 _LOCK_WAIT_S = 120.0
 _RETURN_S = 120.0
-_SAY_EVERY_S = 5.0
-_POLL_S = 0.2
 
 
 class Server:
@@ -69,9 +57,16 @@ class Server:
         self.metadata = metadata
         self.builds = builds
         self.declared = declared
-        self._checkout = checkout
-        self._arguments = tuple(arguments)
-        self._timeout_s = timeout_s
+        self._starter = Starter(
+            files=files,
+            records=records,
+            ports=ports,
+            metadata=metadata,
+            builds=builds,
+            checkout=checkout,
+            arguments=arguments,
+            timeout_s=timeout_s,
+        )
 
     def boot(self) -> str:
         """Return what identifies the start of what runs; empty where nothing does."""
@@ -92,7 +87,7 @@ class Server:
         server = next((each for each in family if processes.is_server(each)), None)
         server = server or self._on_the_same_store(identity)
         if server is None:
-            starting = _launchers(record.token)
+            starting = tuple(processes.launchers(record.token))
             return Found(condition=self._at_rest(), left=tuple(family), starting=starting)
         return Found(
             condition=Condition.RUNNING,
@@ -120,16 +115,17 @@ class Server:
         with exclusive(self.records.lock, "env.start", wait_s=_LOCK_WAIT_S):
             found = self.inspect()
             if found.starting:
-                found = self._await_earlier(progress)
+                self._starter.await_earlier(progress)
+                found = self.inspect()
             if found.server is not None:
                 return self._adopt(found, found.server, wanted, progress)
-            profile, build = self._chosen(wanted.build or self.declared)
+            profile, build = self._starter.chosen(wanted.build or self.declared)
             steps = [*self._end_left(found), *self._start_store(progress)]
             with contextlib.closing(self.metadata.connect("env.start")) as connection:
                 steps += self._prepare(connection)
             self.ports.require_free()
             require_room(self.files.folder)
-            return (*steps, self._launch(profile, build, wanted, progress))
+            return (*steps, self._starter.launch(profile, build, wanted, progress))
 
     def stop(self, progress: Progress) -> tuple[Step, ...]:
         """End the whole tree that the lab launched, and only that; then its metadata store.
@@ -152,7 +148,7 @@ class Server:
 
         def is_gone() -> bool:
             # Of one that was adopted the launch is not known.
-            return record.process is not None and not _launchers(record.token)
+            return record.process is not None and not processes.launchers(record.token)
 
         processes.wait_until(lambda: self._answers() or is_gone(), _RETURN_S)
         if self._answers():
@@ -257,62 +253,26 @@ class Server:
             return ()
         return ("- metadata store stopped", "+ metadata store running")
 
-    def _await_earlier(self, progress: Progress) -> Found:
-        """Wait for the server that an earlier start, interrupted, will bring about yet."""
-        progress.say("An earlier start is under way; waiting for it …")
-        record = self.records.read()
-        self._await_server(_while_launching(record.token), record.token, record.offset, progress)
-        return self.inspect()
-
     def _adopt(
         self, found: Found, server: Running, wanted: Launch, progress: Progress
     ) -> tuple[Step, ...]:
         """Wait until what runs answers; it must be the build that is wanted."""
-        self._require_adoptable(found, server, wanted)
+        _require_adoptable(found, server, wanted, self.misplaced(found))
         if not found.ours:
             # What is written to its log is not the lab's to read.
             nothing = logs.size(self.records.log)
             self.records.write(msgspec.structs.replace(self.records.read(), process=None))
-            self._await(progress, lambda: None if server.identity.alive() else 1, nothing)
+            self._starter.await_ready(
+                progress, lambda: None if server.identity.alive() else 1, nothing
+            )
             return (_already(found, "; the lab did not start it and will not stop it"),)
         steps = self._start_store(progress)
         record = self.records.read()
-        self._await(progress, _while_launching(server.token), record.offset)
+        self._starter.await_ready(progress, while_launching(server.token), record.offset)
         # It may have halted and been launched anew meanwhile.
         found = self.inspect()
         self.records.write(msgspec.structs.replace(record, process=found.process))
         return (*steps, _already(found))
-
-    def _require_adoptable(self, found: Found, server: Running, wanted: Launch) -> None:
-        who = f"environmentd runs on this state already, pid {server.identity.pid}"
-        otherwise = "Stop it the way it was started; then `env.start`."
-        misplaced = self.misplaced(found)
-        if misplaced and not found.ours:
-            raise _occupied(f"{who}, {misplaced}.")
-        if misplaced:
-            raise StateMismatchError(
-                f"{who}, {misplaced}.",
-                code="environment.other-ports",
-                why="`port` under [materialize] in lab.toml was changed since it was started.",
-                remedy="`env.stop`, then `env.start`; `lab.up` does both.",
-            )
-        if wanted.build and not fits(found.build, wanted.build):
-            raise StateMismatchError(
-                f"{who}, and it is another build: {named(found.build)}.",
-                code=OTHER_BUILD,
-                why=f"Asked for: {wanted.build}. A second environmentd on one state would kill the"
-                " first.",
-                remedy=f"Change over with `env.switch {wanted.build}`."
-                if found.ours
-                else otherwise,
-            )
-
-    def _chosen(self, wanted: str) -> tuple[str, Build | None]:
-        """Return the profile for ``bin/environmentd``, or the saved build to launch directly."""
-        if wanted in PROFILES and self._checkout is not None:
-            return wanted, None
-        build = self.builds.find(wanted)
-        return build.profile, build
 
     def _end_left(self, found: Found) -> list[Step]:
         """End clusterds of an earlier start, which would be adopted with their old settings."""
@@ -352,166 +312,13 @@ class Server:
             )
         ]
 
-    def _launch(
-        self, profile: str, build: Build | None, wanted: Launch, progress: Progress
-    ) -> Step:
-        token = secrets.token_hex(8)
-        logs.put_aside(self.records.log)
-        offset = logs.size(self.records.log)
-        launch = msgspec.structs.replace(wanted, build=build.id if build else profile)
-        self.records.write(self.records.read().with_launch(token, offset, launch))
-        reached("env.start.launch:before")
-        launched = self._spawn(profile, build, wanted, token)
-        reached("env.start.launch:after")
-        try:
-            server = self._await_server(launched.ended, token, offset, progress)
-            # The checkout's wrapper compiles first: that is no part of the boot.
-            began_ns = time.monotonic_ns()
-            record = self.records.read()
-            self.records.write(msgspec.structs.replace(record, process=server.identity))
-            reached("env.start.record:after")
-            if build is None:
-                self._note_recipe(server)
-            self._await(progress, launched.ended, offset)
-        except LabTimeoutError:
-            raise  # it goes on, and the next start adopts it
-        except LabError:
-            # A wrapper would go on launching it, in vain; clusterds would stay.
-            processes.end(processes.launched_with(token))
-            raise
-        finally:
-            launched.leave()
-        return self._started(token, offset, time.monotonic_ns() - began_ns)
-
-    def _spawn(
-        self, profile: str, build: Build | None, wanted: Launch, token: str
-    ) -> launching.Launched:
-        listeners = self._write_listeners()
-        flags = recipe.state_arguments(self.files, self.metadata.url, self.ports, listeners)
-        variables = {**launching.user_variables(), processes.TOKEN: token}
-        if not wanted.self_checks:
-            variables[recipe.SELF_CHECKS] = "0"
-        own = [*recipe.as_arguments(flags), *self._arguments]
-        if build is None and self._checkout is not None:
-            return launching.through_wrapper(
-                self._checkout.bin_environmentd,
-                profile,
-                metadata_url=self.metadata.url,
-                blob_url=recipe.blob_url(self.files),
-                listeners=listeners,
-                arguments=own,
-                log=self.records.log,
-                variables=variables,
-            )
-        assert build is not None
-        known = self._recipe(build)
-        self.metadata.ensure_schemas()
-        return launching.directly(
-            Path(build.directory) / processes.SERVER,
-            arguments=[*known.arguments, *own],
-            log=self.records.log,
-            variables={**variables, **known.variables},
-        )
-
-    def _write_listeners(self) -> str:
-        shipped = Path("src/materialized/ci/listener_configs/no_auth.json")
-        root = self._checkout.root if self._checkout else Path()
-        wanted = known_listeners(root / shipped, self.ports)
-        write_atomically(self.records.listeners, encode(wanted))
-        return str(self.records.listeners)
-
-    def _recipe(self, build: Build) -> Recipe:
-        """Return how ``build`` is launched: as it was itself, or as the last build was."""
-        own = read_struct(_recipe_of(build), Recipe)
-        known = own or read_struct(self.records.recipe, Recipe)
-        if known is None:
-            raise PreconditionError(
-                f"It is not known yet how to launch build {build.id} by itself.",
-                code="build.no-recipe",
-                why="environmentd's arguments are taken from a process that the checkout's "
-                "`bin/environmentd` made, and none was started here yet.",
-                remedy="Start the checkout's own build once (`env.start --build debug`), then "
-                "change over with `env.switch`.",
-            )
-        return known
-
-    def _note_recipe(self, server: Running) -> None:
-        """Write down how ``bin/environmentd`` launched the server, for saved builds."""
-        variables: dict[str, str] = {}
-        with contextlib.suppress(psutil.Error):
-            variables = psutil.Process(server.identity.pid).environ()
-        flags = recipe.state_arguments(self.files, "", self.ports, "")
-        known = recipe.recorded(server.arguments[1:], variables, flags)
-        if not variables:
-            return  # it has halted already; the next start tells
-        write_struct(self.records.recipe, known)
-        build = self.builds.identify(server.file)
-        if build is not None and build.directory:
-            write_struct(_recipe_of(build), known)
-
-    def _await_server(
-        self, ended: launching.Ended, token: str, offset: int, progress: Progress
-    ) -> Running:
-        """Wait for the environmentd behind what was launched; compiling may come first."""
-        watch = self._watch(ended, offset)
-        next_word = time.monotonic() + _SAY_EVERY_S
-        while True:
-            family = processes.launched_with(token)
-            server = next((each for each in family if processes.is_server(each)), None)
-            if server is not None:
-                return server
-            code = ended()
-            if code is not None:
-                raise failure(code, watch)
-            if time.monotonic() >= next_word:
-                next_word = time.monotonic() + _SAY_EVERY_S
-                progress.say(f"Waiting for environmentd: {_last_line(watch.said())} …")
-            time.sleep(_POLL_S)
-
-    def _await(self, progress: Progress, ended: launching.Ended, offset: int) -> None:
-        await_ready(self._watch(ended, offset), progress)
-
-    def _watch(self, ended: launching.Ended, offset: int) -> Watch:
-        return Watch(
-            ports=self.ports,
-            said=lambda: logs.since(self.records.log, offset),
-            ended=ended,
-            timeout_s=self._timeout_s,
-        )
-
-    def _started(self, token: str, offset: int, ready_ns: int) -> Step:
-        """Write the start down; the server may have halted and been launched anew meanwhile."""
-        family = processes.launched_with(token)
-        server = next(each for each in family if processes.is_server(each))
-        record = self.records.read()
-        self.records.write(msgspec.structs.replace(record, process=server.identity))
-        build = self.builds.identify(server.file)
-        identity = server.identity
-        self.records.add_boot(
-            Boot(
-                id=boot_id(identity),
-                started_at=started_at(identity),
-                build=named(build),
-                ready_ns=ready_ns,
-                phases=startup.phases(logs.since(self.records.log, offset).splitlines()),
-                objects=self._count(),
-            )
-        )
-        reached("env.start.ready:after")
-        why = f"started {named(build)}, pid {identity.pid}, ready after {ready_ns / 1e9:.1f} s"
-        return Step(name="environmentd", status=Status.CHANGED, why=why)
-
-    def _count(self) -> int:
-        with contextlib.closing(sql.connect(self.ports, "env.start")) as connection:
-            return objects.count(connection).total
-
     def _stop(self, progress: Progress) -> Step:
         found = self.inspect()
         record = self.records.read()
         if found.server is not None and not found.ours:
             why = f"pid {found.server.identity.pid} left alone: the lab did not start it"
             return Step(name="environmentd", status=Status.SKIPPED, why=why)
-        family = [each for token in record.tokens for each in processes.launched_with(token)]
+        family = processes.launched_with(*record.tokens)
         if family:
             progress.say(f"Stopping environmentd ({len(family)} processes) …")
             processes.end(family)
@@ -522,36 +329,33 @@ class Server:
         return Step(name="environmentd", status=Status.CHANGED, why=why)
 
 
-def started_at(identity: ProcessIdentity) -> str:
-    """Return when a process started, as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(identity.started, UTC).isoformat(timespec="seconds")
-
-
-def boot_id(identity: ProcessIdentity) -> str:
-    """Return what identifies this start of a process."""
-    began = identity.since_boot if identity.since_boot >= 0 else identity.started
-    return f"{identity.pid}@{began:.2f}"
-
-
-def _launchers(token: str) -> tuple[Running, ...]:
-    """Return what lives of a launch and keeps an environmentd running, or is one."""
-    family = processes.launched_with(token)
-    return tuple(each for each in family if not processes.is_worker(each))
-
-
-def _while_launching(token: str) -> launching.Ended:
-    """Return whether a launch that was not this command's has ended; how, is not known."""
-    return lambda: None if _launchers(token) else 1
+def _require_adoptable(found: Found, server: Running, wanted: Launch, misplaced: str) -> None:
+    """Refuse what runs where it is another build, or ``misplaced``."""
+    who = f"environmentd runs on this state already, pid {server.identity.pid}"
+    otherwise = "Stop it the way it was started; then `env.start`."
+    if misplaced and not found.ours:
+        raise _occupied(f"{who}, {misplaced}.")
+    if misplaced:
+        raise StateMismatchError(
+            f"{who}, {misplaced}.",
+            code="environment.other-ports",
+            why="`port` under [materialize] in lab.toml was changed since it was started.",
+            remedy="`env.stop`, then `env.start`; `lab.up` does both.",
+        )
+    if wanted.build and not fits(found.build, wanted.build):
+        raise StateMismatchError(
+            f"{who}, and it is another build: {named(found.build)}.",
+            code=OTHER_BUILD,
+            why=f"Asked for: {wanted.build}. A second environmentd on one state would kill the"
+            " first.",
+            remedy=f"Change over with `env.switch {wanted.build}`." if found.ours else otherwise,
+        )
 
 
 def _already(found: Found, whose: str = "") -> Step:
     pid = found.process.pid if found.process else 0
     why = f"already running, {named(found.build)}, pid {pid}{whose}"
     return Step(name="environmentd", status=Status.OK, why=why)
-
-
-def _recipe_of(build: Build) -> Path:
-    return Path(build.directory) / "launch.json"
 
 
 def _occupied(what: str) -> PreconditionError:
@@ -563,8 +367,3 @@ def _occupied(what: str) -> PreconditionError:
         remedy="Stop it the way it was started, or give this workspace a `data` folder and a"
         " `metadata` store of its own under [materialize] in lab.toml.",
     )
-
-
-def _last_line(text: str) -> str:
-    lines = [startup.plain(line).strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:100] if lines else "nothing said yet"
