@@ -86,8 +86,8 @@ def compare_family(
     for name, (before, after) in pairs.items():
         sides = (summarize(_joined(before)), summarize(_joined(after)))
         effect = find_effect(before, after, _ALPHA / len(pairs))
-        margin = max(_LEAST_SHARE, least_ns / max(sides[0].median_ns, 1), noise_floor)
-        comparisons[name] = _judged(sides, effect, margin, provisional=min(boots) <= 1)
+        margin = least_change(sides[0].median_ns, least_ns, noise_floor)
+        comparisons[name] = judged(sides, effect, margin, provisional=min(boots) <= 1)
     return comparisons
 
 
@@ -98,9 +98,15 @@ def _joined(blocks: Blocks) -> Sequence[int]:
     return durations
 
 
-def _judged(
+def least_change(median_ns: float, least_ns: int, noise_floor: float) -> float:
+    """Return the margin (δ): the share of change that counts, of a cell of that median before."""
+    return max(_LEAST_SHARE, least_ns / max(median_ns, 1), noise_floor)
+
+
+def judged(
     sides: tuple[Summary, Summary], effect: Effect, margin: float, *, provisional: bool
 ) -> Comparison:
+    """Return the comparison of two ``sides``, with the verdict that ``effect`` carries."""
     trend = any(side.drift is not None and abs(side.drift.total) > margin for side in sides)
     found = ((TREND, trend), (ONE_BLOCK, not effect.replicated))
     reasons = tuple(reason for reason, holds in found if holds)
