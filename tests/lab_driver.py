@@ -123,4 +123,6 @@ def make_driver() -> Driver:
 
 def remove_driver(driver: Driver) -> None:
     driver.run("env.stop")
+    if (driver.workspace / ".lab/upstream").exists():
+        driver.run("upstream.down")
     shutil.rmtree(driver.directory.parent, ignore_errors=True)

@@ -89,6 +89,42 @@ class MaterializeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     variables: dict[str, str] = {}
 
 
+class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[upstream]``: the PostgreSQL whose published tables a source reads.
+
+    ``tables`` is what ``lab.up`` brings about; where it is unset only ``upstream.up`` does.
+    ``columns`` is the column list of each table, in SQL. ``image`` is that of provider docker,
+    ``url`` (without a password, which libpq finds) that of provider url. ``port`` is chosen once
+    and kept where unset. ``via`` is the host:port by which the target reaches it, where that is
+    another than the lab's own way. ``cluster`` is where the source runs.
+    """
+
+    provider: Literal["embedded", "docker", "url"] = "embedded"
+    tables: Count | None = None
+    columns: str = "id int PRIMARY KEY, a int, b text"
+    image: str = "postgres:17"
+    url: str = ""
+    port: Annotated[int, msgspec.Meta(ge=1024, le=65535)] | None = None
+    via: str = ""
+    cluster: Identifier = "quickstart"
+
+
+class BatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[batch]``: how many statements stand in one transaction, and how often each size is tried.
+
+    ``sweep`` are numbers of published tables at which ``sweep_size`` statements a transaction are
+    repeated besides.
+    """
+
+    sizes: tuple[Annotated[int, msgspec.Meta(ge=1, le=5000)], ...] = (
+        *(1, 5, 10, 25, 50),
+        *(100, 200, 300, 500),
+    )
+    repetitions: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
+    sweep: tuple[Annotated[int, msgspec.Meta(ge=1, le=100_000)], ...] = ()
+    sweep_size: Annotated[int, msgspec.Meta(ge=1, le=5000)] = 10
+
+
 class SessionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[session]``: how a session is recorded."""
 
@@ -104,6 +140,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     population: PopulationConfig = PopulationConfig()
     postgres: PostgresConfig = PostgresConfig()
     materialize: MaterializeConfig = MaterializeConfig()
+    upstream: UpstreamConfig = UpstreamConfig()
+    batch: BatchConfig = BatchConfig()
     session: SessionConfig = SessionConfig()
 
 

@@ -79,3 +79,13 @@ def recap(steps: Iterable[Step]) -> str:
     return " ".join(
         f"{status.value.replace(' ', '-')}={counts[status]}" for status in Status if counts[status]
     )
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at to prove that something is fit."""
+
+    name: str
+    passed: bool
+    found: str
+    expected: str = ""
+    remedy: str = ""

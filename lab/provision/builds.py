@@ -6,9 +6,9 @@ from pathlib import Path
 
 from lab.core.errors import StateMismatchError, UsageError
 from lab.core.progress import Progress
-from lab.core.results import Outcome, Status, gravest
+from lab.core.results import Check, Outcome, Status, gravest
 from lab.core.tables import table
-from lab.targets.base import Build, Builds, Check, Environment, Phase
+from lab.targets.base import Build, Builds, Environment, Phase
 
 _COMMIT_LENGTH = 9
 _UP = (Phase.RUNNING, Phase.FOREIGN)

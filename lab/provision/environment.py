@@ -10,19 +10,11 @@ import msgspec
 
 from lab.core.errors import LabError, StateMismatchError, UsageError
 from lab.core.progress import Progress, SilentProgress
-from lab.core.results import Outcome, Status, Step
+from lab.core.results import Check, Outcome, Status, Step
 from lab.core.tables import table
 from lab.provision.failures import explained
 from lab.provision.steps import Look, converge
-from lab.targets.base import (
-    AS_DECLARED,
-    Check,
-    Environment,
-    Launch,
-    ObjectCounts,
-    Phase,
-    Situation,
-)
+from lab.targets.base import AS_DECLARED, Environment, Launch, ObjectCounts, Phase, Situation
 
 _PURPOSE = "provision"
 
@@ -171,7 +163,7 @@ def describe(situation: Situation, counts: ObjectCounts | None) -> str:
         "build": situation.build,
         "process": f"pid {process.pid}, {process.executable}" if process else "",
         "address": situation.address,
-        "running for": _age(situation.started),
+        "running for": age(situation.started),
         "objects": counted(counts) if counts else "",
         "directory": situation.directory,
         "note": situation.detail,
@@ -330,7 +322,8 @@ def counted(counts: ObjectCounts) -> str:
     return f"{counts.total:,}{f' ({types})' if types else ''}"
 
 
-def _age(started: str) -> str:
+def age(started: str) -> str:
+    """Return for how long what ``started`` then (ISO 8601) has run; empty for no time."""
     if not started:
         return ""
     minutes = int((datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds() // 60)

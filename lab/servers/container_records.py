@@ -36,12 +36,15 @@ class Role(StrEnum):
 
     METADATA = "metadata"
     ENVIRONMENT = "environment"
+    UPSTREAM = "upstream"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a container is made from.
 
     ``mount`` is where its volume lies within; ``ports`` maps ports within to ports of this host.
+    ``secrets`` are files of this host, by their place within, where only root can read them: they
+    are copied before each start, and what they hold stands neither in the plan nor in its hash.
     """
 
     image: str
@@ -49,6 +52,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ports: dict[int, int]
     environment: dict[str, str] = {}
     command: tuple[str, ...] = ()
+    secrets: dict[str, Path] = {}
 
     def digest(self, image_id: str) -> str:
         """Return the hash of the plan, carried out with the image of that id."""
@@ -186,12 +190,26 @@ def log_since_start(handle: Handle | None) -> str:
     return _read_log(handle, since=datetime.fromisoformat(began).timestamp())
 
 
+def stamped_log(handle: Handle | None, tail: int | None, since: float | None) -> str:
+    """Return the log with the engine's time stamp (UTC, nanoseconds) before each line.
+
+    The last ``tail`` lines, all where that is None; only those after ``since`` (seconds since the
+    epoch) where that is given; empty where they cannot be had.
+    """
+    return _read_log(handle, tail="all" if tail is None else tail, since=since, timestamps=True)
+
+
 def _read_log(
-    handle: Handle | None, tail: int | Literal["all"] = "all", since: float | None = None
+    handle: Handle | None,
+    tail: int | Literal["all"] = "all",
+    since: float | None = None,
+    *,
+    timestamps: bool = False,
 ) -> str:
     from docker.errors import APIError
 
     if handle is not None:
         with suppress(APIError):  # a log driver that cannot be read
-            return handle.logs(tail=tail, since=since).decode(errors="replace").rstrip()
+            said = handle.logs(tail=tail, since=since, timestamps=timestamps)
+            return said.decode(errors="replace").rstrip()
     return ""

@@ -19,6 +19,7 @@ from lab.core.progress import Progress
 from lab.core.results import Status, Step
 from lab.servers import container_records as records
 from lab.servers import engine, ports
+from lab.servers.container_files import LogFollower, put_secrets
 from lab.servers.container_records import (
     PLAN,
     ROLE,
@@ -101,6 +102,8 @@ class Container:
                 image_id = engine.require_image(client, plan.image, progress)
                 handle = self._made(client, plan, plan.digest(image_id))
                 _require_free(plan)
+                with _explained("put a file into", self.name):
+                    put_secrets(handle, plan.secrets)
                 _start(handle, plan)
                 step = Step(
                     name="container",
@@ -141,6 +144,15 @@ class Container:
         """Return what the container wrote since it was started last; empty where there is none."""
         with engine.client() as client:
             return records.log_since_start(self._find(client))
+
+    def follow_log(self) -> LogFollower:
+        """Return what gives the lines that it writes from now on, each time those since."""
+
+        def read(tail: int | None, since: float | None) -> str:
+            with engine.client() as client:
+                return records.stamped_log(self._find(client), tail, since)
+
+        return LogFollower(read)
 
     def differences(self, plan: Plan) -> tuple[str, ...]:
         """Say, by lines with a leading ``-`` or ``+``, in what the container is not as planned.

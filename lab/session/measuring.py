@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ import msgspec
 from lab.core.config import Config, MeasureConfig
 from lab.core.errors import StateMismatchError
 from lab.core.files import explained
-from lab.core.results import Status, Step
+from lab.core.results import Check, Status, Step
 from lab.measure.findings import Analysis
 from lab.measure.plan import make_plan
 from lab.measure.record import Run
@@ -22,10 +22,11 @@ from lab.notebook.compose import measure_files
 from lab.provision.environment import EnvironmentStep, remedies
 from lab.provision.steps import converge
 from lab.provision.variables import restore_for_session
+from lab.session.batching import failed_text, require_supply, take_batches
 from lab.session.context import Context
+from lab.session.journal import BEGUN
 from lab.session.notes import adopt_waiting_notes
 from lab.session.opening import MeasureOptions, Session
-from lab.targets.base import Check
 
 
 def prepare(context: Context, session: Session) -> list[Step]:
@@ -84,31 +85,99 @@ def next_number(context: Context) -> int:
     return evidence.free_number(context.workspace, last_number(context.workspace.log) + 1)
 
 
-def add_run(context: Context, session: Session, options: MeasureOptions) -> tuple[Run, list[Step]]:
-    """Measure as ``options`` say and write the run; go on with one that was interrupted."""
-    done = len(session.runs())
-    name = f"run-{done + 1}"
-    journal = session.journal
-    began = journal.begun(name)
+def require_measurable(context: Context, options: MeasureOptions) -> MeasureOptions:
+    """Refuse what cannot be measured, as far as that can be told without starting anything.
+
+    Returns the options to measure by: at a terminal it may have been allowed to grow the upstream.
+
+    Raises
+    ------
+    UsageError
+        The plan makes no sense, or the target does not know a statement.
+    PreconditionError, StateMismatchError
+        As `lab.session.batching.require_supply`.
+    """
+    if options.of_batches:
+        return require_supply(context, options)
+    plan = make_plan(settings_of(context.config, options))
+    context.environment.workload(plan.statements)
+    return options
+
+
+def asked_of(session: Session | None, options: MeasureOptions) -> MeasureOptions:
+    """Return what is to be measured: ``options``, or those of what was interrupted.
+
+    A whole step goes on as it was begun. Within a session that was opened by hand a run that was
+    interrupted is gone on with where nothing else is asked for.
+    """
+    if session is None:
+        return options
+    if session.opening.whole:
+        before = session.opening.options
+    elif options == MeasureOptions() and (began := _begun(session)):
+        before = _options_of(began)
+    else:
+        return options
+    return msgspec.structs.replace(before, grow=options.grow or before.grow)
+
+
+def add_run(
+    context: Context, session: Session, options: MeasureOptions, *, keep: bool = False
+) -> tuple[Run, list[Step]]:
+    """Measure as ``options`` say and write the run.
+
+    One that was interrupted is taken anew; one that was written before the command was killed is
+    counted in. ``keep`` leaves tables that batches made in place.
+    """
+    began = _begun(session)
+    if began is not None and not options.same_as(_options_of(began)):
+        # What was interrupted is not what is asked for now.
+        adopt_written_run(context, session)
+        began = None
+    name = _next_run(session)
     intent = began or {"run": _run_id(), "options": msgspec.to_builtins(options)}
-    options = msgspec.convert(intent["options"], MeasureOptions)
+    if began is None:
+        session.journal.write(name, BEGUN, intent)
     steps: list[Step] = []
 
     def carry_out() -> dict[str, Any]:
-        number = _number(session)
         written = evidence.find_run(context.workspace, intent["run"])
         if written is None:
             steps.extend(ready(context, session, options.objects))
-            run = _measure(context, number, intent["run"], options)
+            run, taken = _taken(context, _number(session), options, keep=keep)
+            steps.extend(taken)
+            run = msgspec.structs.replace(run, id=intent["run"])
             written = evidence.write_run(context.workspace, run)
         left: dict[str, Any] = msgspec.to_builtins(written)
         return left
 
-    left = journal.step(name, carry_out, intent=intent)
+    left = session.journal.step(name, carry_out, intent=intent)
     run = evidence.read_run(context.workspace.root / left["path"])
-    why = f"{left['path']}, {sum(len(block.samples) for block in run.blocks):,} samples"
+    return run, [*steps, measured_step(run, left["path"])]
+
+
+def measured_step(run: Run, path: str) -> Step:
+    """Return the step that says what ``run``, kept at ``path``, consists of."""
+    why = f"{path}, {sum(len(block.samples) for block in run.blocks):,} samples"
+    if run.batch is not None:
+        batches = run.batch.batches
+        counting = sum(1 for batch in batches if batch.counts)
+        why = f"{path}, {counting:,} of {len(batches):,} transactions count"
     status = Status.FAILED if run.void else Status.CHANGED
-    return run, [*steps, Step(name="measure", status=status, why=run.void or why)]
+    return Step(name="measure", status=status, why=run.void or why)
+
+
+def failed_transactions(analyses: Sequence[Analysis]) -> tuple[str, ...]:
+    """Return a warning for each run of batches in which transactions failed."""
+    failed = [
+        (len(each.batch.failures), each.batch.carried_out, each.batch.failures[0].error)
+        for each in analyses
+        if each.batch is not None and each.batch.failures
+    ]
+    return tuple(
+        f"{count:,} of {tried:,} transactions failed and count for nothing; the first: {error}"
+        for count, tried, error in failed
+    )
 
 
 def settings_of(config: Config, options: MeasureOptions) -> MeasureConfig:
@@ -131,23 +200,40 @@ def analysed(context: Context, session: Session) -> list[Analysis]:
 
 def adopt_written_run(context: Context, session: Session) -> None:
     """Count a run in that a command had written when it was killed before it could say so."""
-    name = f"run-{len(session.runs()) + 1}"
-    began = session.journal.begun(name)
+    began = _begun(session)
     written = None if began is None else evidence.find_run(context.workspace, began["run"])
     if written is not None:
-        session.journal.step(name, lambda: msgspec.to_builtins(written))
-
-
-def _measure(context: Context, number: int, run_id: str, options: MeasureOptions) -> Run:
-    from lab.measure.runner import measure
-
-    plan = make_plan(settings_of(context.config, options))
-    run = measure(context.environment, plan, session=number, progress=context.progress)
-    return msgspec.structs.replace(run, id=run_id)
+        session.journal.step(_next_run(session), lambda: msgspec.to_builtins(written))
 
 
 def _run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+
+def _next_run(session: Session) -> str:
+    """Return the journaled step of the run that comes next, or that was interrupted."""
+    return f"run-{len(session.runs()) + 1}"
+
+
+def _begun(session: Session) -> dict[str, Any] | None:
+    """Return the intent of a run that was begun and is not done."""
+    return session.journal.begun(_next_run(session))
+
+
+def _options_of(intent: dict[str, Any]) -> MeasureOptions:
+    return msgspec.convert(intent["options"], MeasureOptions)
+
+
+def _taken(
+    context: Context, number: int, options: MeasureOptions, *, keep: bool
+) -> tuple[Run, list[Step]]:
+    """Measure; return the run, not yet written, and what had to be done besides."""
+    if options.of_batches:
+        return take_batches(context, options, number, keep=keep)
+    from lab.measure.runner import measure
+
+    plan = make_plan(settings_of(context.config, options))
+    return measure(context.environment, plan, session=number, progress=context.progress), []
 
 
 def _number(session: Session) -> int:
@@ -179,15 +265,10 @@ def _step(name: str, left: dict[str, Any]) -> Step:
     return Step(name=name, status=Status.OK, why=left.get("why", ""))
 
 
-def _unfit(failed: Iterable[Check]) -> StateMismatchError:
-    failed = list(failed)
-    reasons = "; ".join(
-        f"{check.name}: {check.found}" + (f", expected {check.expected}" if check.expected else "")
-        for check in failed
-    )
+def _unfit(failed: Sequence[Check]) -> StateMismatchError:
     return StateMismatchError(
         "The environment is not fit to be measured.",
         code="environment.unfit",
-        why=reasons,
+        why=failed_text(failed),
         remedy=remedies(failed),
     )

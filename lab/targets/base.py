@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import msgspec
 
 from lab.core.config import Config
+from lab.core.errors import LabError
 from lab.core.processes import ProcessIdentity
 from lab.core.progress import Progress
-from lab.core.results import Step
+from lab.core.results import Check, Step
 from lab.core.workspace import Workspace
 from lab.metrics.reading import Reading
 from lab.metrics.stacks import Stack
 from lab.metrics.tree import CostSheet
 from lab.targets.changes import Change
+from lab.upstream.base import Link
 
 if TYPE_CHECKING:
     import psycopg
@@ -64,6 +66,8 @@ class Trouble(StrEnum):
     GONE = "gone"  # the server died, goes down, or is not up yet
     TOO_MUCH = "too much"  # more statements in one string than the server takes
     OVERTAKEN = "overtaken"  # what was to be made is there already, or what was to go is gone
+    CONFLICT = "conflict"  # another session changed the catalog within the transaction
+    UPSTREAM = "upstream"  # the upstream does not answer, or not as it should
     LIMIT = "limit"  # a setting of the server allows no more objects of this kind
     REFUSED = "refused"  # anything else
 
@@ -111,28 +115,20 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ObjectCounts(msgspec.Struct, frozen=True):
-    """Exact numbers of user objects by type (``table``, ``view``, …), fixtures left out.
+    """Exact numbers of user objects by type (``table``, ``view``, …), the lab's own left out.
 
-    ``fixtures`` counts the objects that the lab itself keeps for measuring.
+    ``fixtures`` counts the objects that the lab itself keeps for measuring, ``upstream`` those by
+    which it reads an upstream: the source, what that needs, and the tables made from it.
     """
 
     by_type: dict[str, int]
     fixtures: int = 0
+    upstream: int = 0
 
     @property
     def total(self) -> int:
-        """All user objects, fixtures left out."""
+        """All user objects, the lab's own left out."""
         return sum(self.by_type.values())
-
-
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that `Environment.verify` looked at."""
-
-    name: str
-    passed: bool
-    found: str
-    expected: str = ""
-    remedy: str = ""
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -295,6 +291,73 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     objects: int | None = None
 
 
+class SourceState(msgspec.Struct, frozen=True):
+    """What a source says of itself, and its error.
+
+    ``created`` (no table was made from it yet), ``starting``, ``running`` or ``stalled``.
+    """
+
+    name: str
+    error: str = ""
+
+
+class Sourcing(Protocol):
+    """How tables are made from the tables of one upstream database.
+
+    Everything that it makes lies in schemas of the lab's own, whose objects are counted apart.
+    Tables are known by the number of the upstream's table, from 1.
+    """
+
+    statement: str
+    """The kind of statement: ``create-table-from-source``, ``import-foreign-table``."""
+
+    product: str
+    """What is measured, in words: ``postgres_fdw: IMPORT FOREIGN SCHEMA … LIMIT TO``."""
+
+    needs: str
+    """What one table's purification needs of the upstream: two free slots, or nothing; in words."""
+
+    warm_up: tuple[str, ...]
+    """Statements to be executed, untimed, on a new connection before its first batch."""
+
+    def look(self, connection: Connection) -> tuple[str, ...]:
+        """Say what of the source is missing or other than declared; ``+`` and ``-`` in front."""
+
+    def connect(self, connection: Connection, progress: Progress) -> tuple[Step, ...]:
+        """Make the source and what it needs, and wait until it can see the published tables.
+
+        Idempotent. Raises what `diagnose` returns, StateMismatchError (it sees other tables than
+        are published), LabTimeoutError.
+        """
+
+    def disconnect(self, connection: Connection, progress: Progress) -> tuple[Step, ...]:
+        """Drop the tables, the source and what it needed; ``ok`` where there is nothing."""
+
+    def references(self, connection: Connection) -> frozenset[int]:
+        """Return the numbers of the upstream's tables that can be read."""
+
+    def state(self, connection: Connection) -> SourceState:
+        """Return how the source fares."""
+
+    def made(self, connection: Connection) -> frozenset[int]:
+        """Return the numbers of the tables that are made."""
+
+    def drop_tables(self, connection: Connection, progress: Progress) -> int:
+        """Drop all tables that are made; return how many that were. Leaves an empty schema."""
+
+    def create(self, number: int) -> str:
+        """Return the statement that makes table ``number``."""
+
+    def make_room(self, tables: int) -> tuple[tuple[Variable, Variable], ...]:
+        """Raise the limits so that ``tables`` more fit; return what was changed, before and after.
+
+        For good, as for seeding: a limit that is not met changes no latency.
+        """
+
+    def diagnose(self, error: str) -> LabError | None:
+        """Say what an error (SQLSTATE and message) means and what to do; None where unknown."""
+
+
 class PopulationScheme(Protocol):
     """How user objects of one kind are named, made, found and dropped, by number from 1."""
 
@@ -414,6 +477,12 @@ class Environment(Protocol):
 
     def save_metrics(self, connection: Connection, path: Path) -> int:
         """Write all that the server tells of its counters to ``path``; return the bytes."""
+
+    def sourcing(self, link: Link, cluster: str) -> Sourcing:
+        """Return how tables are made from the upstream that ``link`` names.
+
+        ``cluster`` is where the source runs, for a target that has clusters.
+        """
 
     def workload(self, statements: Sequence[str]) -> Workload:
         """Return how to measure ``statements``.

@@ -17,6 +17,8 @@ DECLARED = "lab.up"
 """Who sets what lab.toml declares."""
 SEEDING = "lab.seed"
 """Who raises limits that a population needs."""
+SOURCING = "upstream.connect"
+"""Who sets what a source needs, and raises limits for the tables that are made from it."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,14 +78,17 @@ def expected(changes: Iterable[Change], declared: Mapping[str, str]) -> dict[str
 def aims(changes: Iterable[Change], declared: Mapping[str, str]) -> dict[str, str]:
     """Return what ``lab.up`` brings about: what is declared, as the server shows it.
 
-    A limit that was raised since, for a population to fit, stays raised.
+    A limit that was raised since, for a population to fit, stays raised; so does what a source
+    needs.
     """
     known = tuple(changes)
     last = {change.name: change for change in known}
-    raised = {
-        name: last[name].after for name in declared if name in last and last[name].by == SEEDING
+    needed = {
+        name: last[name].after
+        for name in declared
+        if name in last and last[name].by in (SEEDING, SOURCING)
     }
-    return {**_shown(known, declared), **raised}
+    return {**_shown(known, declared), **needed}
 
 
 def for_sessions(changes: Iterable[Change], *, but: str = "") -> dict[str, str]:

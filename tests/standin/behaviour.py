@@ -19,15 +19,25 @@ class Law:
     At n user objects, ``floor_ms + per_1000_objects_ms * n / 1000``, times the kind's factor of
     ``kinds`` (such as ``{"create-view": 0.5}``; kinds as in `standin.costs`), times
     ``soft_assertion_factor`` where soft assertions are on, times ``optimized_factor`` in optimized
-    builds. ``jitter`` is the relative standard deviation of a normal factor on top, 0 for none.
+    builds. A statement of a DDL transaction takes half of that, and ``per_position_ms`` more for
+    each statement before it, as where each one carries out those before it anew: O(n²) for the
+    whole. ``jitter`` is the relative standard deviation of a normal factor on top, 0 for none.
     """
 
     floor_ms: float = 4.0
     per_1000_objects_ms: float = 20.0
     soft_assertion_factor: float = 1.5
     optimized_factor: float = 0.5
+    per_position_ms: float = 0.0
     jitter: float = 0.0
     kinds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def seconds_at(
+        self, position: int, kind: str, objects: int, *, optimized: bool, soft_assertions: bool
+    ) -> float:
+        """Return the same of a DDL transaction's statement with ``position`` others before it."""
+        alone = self.seconds(kind, objects, optimized=optimized, soft_assertions=soft_assertions)
+        return alone / 2 + self.per_position_ms * position / 1000
 
     def seconds(self, kind: str, objects: int, *, optimized: bool, soft_assertions: bool) -> float:
         """Return the law's latency, without jitter."""

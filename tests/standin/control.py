@@ -17,6 +17,7 @@ request on. A fault that counts (``N``) is written back with what is left of it,
 ``extra_ddl_ms``       added to each DDL statement, beside the law and the metrics
 ``slow_metrics_s``     `/metrics` takes that long
 ``truncated_metrics``  `/metrics` breaks off after so many bytes
+``source_error``       sources are stalled with this error
 ``catalog_check``      the fault that `/api/catalog/check` finds
 ``coordinator_check``  the fault that `/api/coordinator/check` finds
 ``build_fails``        true: compiling ends with an error of rustc's

@@ -7,17 +7,19 @@ import random
 import threading
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from standin import errors, log, planning, plans
+from standin import errors, log, planning, plans, sourcing
 from standin.catalog import Catalog
 from standin.control import Control
 from standin.costs import Costs
 from standin.errors import SqlError
 from standin.relations import Relations
+from standin.replication import Replication
 from standin.statements import Statement
 from standin.store import Change, FencedError, Store
-from standin.variables import SystemVariables
+from standin.variables import SESSION, SystemVariables
 
 if TYPE_CHECKING:
     from standin.orchestrator import Orchestrator
@@ -64,6 +66,7 @@ class Engine:
         self.control = control
         self.catalog = Catalog()
         self.relations = Relations()
+        self.replication = Replication()
         self.variables = SystemVariables(self.catalog.collections["setting"], {})
         self.environment_id = ""
         self.sizes: list[str] = []
@@ -81,6 +84,8 @@ class Engine:
         """Change the catalog in memory."""
         self.catalog.apply(changes)
         self.relations.follow(changes, self.catalog)
+        context = plans.Context("mz_system", 0, dict(SESSION), self.sizes, self.variables)
+        sourcing.follow(self.replication, changes, self.catalog, context)
 
     def write(self, changes: list[Change], shards: list[str] | None = None) -> None:
         """Change the catalog, durably; end this process where another has taken over."""
@@ -117,16 +122,25 @@ class Engine:
         return plan.notices
 
     def dry_run(
-        self, statement: Statement, catalog: Catalog, revision: int, context: plans.Context
+        self,
+        statement: Statement,
+        catalog: Catalog,
+        revision: int,
+        context: plans.Context,
+        *,
+        position: int,
     ) -> plans.Plan:
-        """Try a statement of a DDL transaction on the transaction's own catalog."""
+        """Try a statement of a DDL transaction on the transaction's own catalog.
+
+        There are ``position`` others before it.
+        """
         with self._coordinator:
             began = time.monotonic()
             if revision != self.catalog.revision or self.control.take("conflicts"):
                 raise errors.conflict()
             plan = planning.plan(statement, catalog, context)
             catalog.apply(plan.changes)
-            _sleep_until(began + self._duration(kind_of(statement)) / 2)
+            _sleep_until(began + self._duration(kind_of(statement), position))
             took = time.monotonic() - began
             self.costs.dry_run(kind_of(statement), took, new_ids=_new_ids(plan))
         self._dawdle()
@@ -186,9 +200,11 @@ class Engine:
             self.store.forget(plan.dropped)
             _sleep_until(began + seconds)
 
-    def _duration(self, kind: str) -> float:
+    def _duration(self, kind: str, position: int | None = None) -> float:
+        """Return what a statement takes, maybe as one of a DDL transaction."""
         build = self.build
-        seconds = build.law.seconds(
+        law = build.law
+        seconds = (law.seconds if position is None else partial(law.seconds_at, position))(
             kind,
             self.catalog.user_objects(),
             optimized=build.profile != "debug",

@@ -34,6 +34,7 @@ def plan(statement: Statement, catalog: Catalog, context: Context) -> Plan:
         "create": _create,
         "drop": drop,
         "rename": _rename,
+        "refresh": _refresh,
         "alter system": _alter_system,
     }.get(statement.verb)
     return planner(statement, catalog, context) if planner else Plan()
@@ -155,6 +156,7 @@ def _item(
         "reference": list(statement.reference),
         "publication": statement.value if kind == "source" else "",
         "published": list(statement.published),
+        "slot": f"materialize_{uuid.uuid4().hex}" if kind == "source" else "",
         "connection": catalog.items[uses[0]]["sql"] if kind == "source" else "",
         "shard": f"s{uuid.uuid4()}" if kind in _HOLDS_DATA and durable else "",
     }
@@ -229,6 +231,12 @@ def _rename(statement: Statement, catalog: Catalog, context: Context) -> Plan:
     if catalog.item_named(value["schema"], statement.new_name):
         raise SqlError(f"catalog item '{statement.new_name}' already exists")
     return Plan(changes=[("item", item, value | {"name": statement.new_name})])
+
+
+def _refresh(statement: Statement, catalog: Catalog, context: Context) -> Plan:
+    source = resolve(statement.name, catalog, context)
+    value = catalog.items[source] | {"published": list(statement.published)}
+    return Plan(changes=[("item", source, value)])
 
 
 def _alter_system(statement: Statement, catalog: Catalog, context: Context) -> Plan:

@@ -49,8 +49,17 @@ CREATE VIEW pg_class AS SELECT oid, name AS relname, schema_id AS relnamespace,
     CASE type WHEN 'table' THEN 'r' WHEN 'source' THEN 'r' WHEN 'index' THEN 'i'
     WHEN 'view' THEN 'v' ELSE 'm' END AS relkind FROM all_objects
     WHERE type IN ('table', 'source', 'index', 'view', 'materialized-view');
-CREATE VIEW mz_source_statuses AS SELECT id, name, type, 'created' AS status, NULL AS error
-    FROM all_objects WHERE type = 'source';
+CREATE TABLE source_errors (id TEXT PRIMARY KEY, error TEXT);
+CREATE VIEW mz_source_statuses AS SELECT o.id, o.name, o.type, CASE
+    WHEN e.error IS NOT NULL THEN 'stalled'
+    WHEN o.source_id IS NOT NULL THEN 'running'
+    WHEN EXISTS (SELECT 1 FROM all_objects t WHERE t.source_id = o.id) THEN 'running'
+    ELSE 'created' END AS status, e.error AS error
+    FROM all_objects o LEFT JOIN source_errors e ON e.id = COALESCE(o.source_id, o.id)
+    WHERE o.type = 'source' OR o.source_id IS NOT NULL;
+CREATE INDEX columns_by_id ON mz_columns (id);
+CREATE INDEX references_by_id ON mz_source_references (source_id);
+CREATE INDEX objects_by_source ON all_objects (source_id);
 """
 _VIEWS = {
     "mz_tables": ("table", "id, oid, schema_id, name, owner_id, create_sql, source_id"),
@@ -161,6 +170,12 @@ class Relations:
             self._database.execute("DELETE FROM mz_sessions")
             self._database.executemany("INSERT INTO mz_sessions VALUES (?, ?, ?, ?)", rows)
 
+    def set_source_errors(self, errors: dict[str, str]) -> None:
+        """Replace why sources are stalled, by their ids."""
+        with self._lock:
+            self._database.execute("DELETE FROM source_errors")
+            self._database.executemany("INSERT INTO source_errors VALUES (?, ?)", errors.items())
+
     def _follow_item(self, key: str, value: dict[str, Any] | None, catalog: Catalog) -> None:
         run = self._database.execute
         for table, column in (
@@ -168,6 +183,7 @@ class Relations:
             ("mz_object_dependencies", "object_id"),
             ("mz_columns", "id"),
             ("mz_source_references", "source_id"),
+            ("mz_postgres_sources", "id"),
         ):
             run(f"DELETE FROM {table} WHERE {column} = ?", (key,))
         if value is None:
@@ -182,6 +198,9 @@ class Relations:
         columns = value["columns"] if value["type"] == "table" else []
         for position, (name, type_) in enumerate(columns, start=1):
             run("INSERT INTO mz_columns VALUES (?, ?, ?, 1, ?)", (key, name, position, type_))
+        if value["type"] == "source":
+            row = (key, value["slot"], 1)
+            run("INSERT INTO mz_postgres_sources VALUES (?, ?, ?)", row)
         for namespace, name, names in value.get("published", []):
             row = (key, namespace, name, "{" + ",".join(names) + "}")
             run("INSERT INTO mz_source_references VALUES (?, ?, ?, ?)", row)

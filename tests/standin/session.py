@@ -173,7 +173,11 @@ class Session:
             transaction.catalog = self._engine.catalog.copy()
         statement = sourcing.purify(self, statement)
         plan = self._engine.dry_run(
-            statement, transaction.catalog, transaction.revision, self.context
+            statement,
+            transaction.catalog,
+            transaction.revision,
+            self.context,
+            position=len(transaction.plans),
         )
         transaction.plans.append((kind_of(statement), plan))
         return Answer(statement.tag, notices=_notices(plan.notices))
@@ -198,6 +202,11 @@ class Session:
         if statement.relations:
             timeout = variables.milliseconds(self.settings["statement_timeout"]) / 1000
             self._engine.wait_for_catalog_cluster(self.interrupted, timeout)
+        if any(name[-1] == "mz_source_statuses" for name in statement.relations):
+            fault = self._engine.control.get("source_error") or ""
+            engine = self._engine
+            errors = sourcing.stalled(engine.replication, engine.catalog, fault)
+            engine.relations.set_source_errors(errors)
         functions = {
             "current_user": lambda: self.user,
             "pg_current_database": lambda: self.settings["database"],

@@ -1,26 +1,22 @@
-"""Sources: what connections, sources and tables from sources ask upstream."""
+"""Sources: what connections, sources and tables from sources ask upstream, and what they keep."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from standin import plans
+from standin import lexer, plans, statements, upstream
+from standin.catalog import Catalog
 from standin.errors import SqlError
+from standin.replication import Replication
 from standin.statements import Reader, Statement
+from standin.store import Change
 
 if TYPE_CHECKING:
     from standin.session import Session
 
-_PUBLISHED = """
-SELECT t.schemaname, t.tablename,
-       (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a
-         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
-  FROM pg_publication_tables t
-  JOIN pg_namespace n ON n.nspname = t.schemaname
-  JOIN pg_class c ON c.relname = t.tablename AND c.relnamespace = n.oid
- WHERE t.pubname = %s ORDER BY 1, 2
-"""
+_OF_CONNECTIONS = "58000"
 
 
 def purify(session: Session, statement: Statement) -> Statement:
@@ -32,96 +28,122 @@ def purify(session: Session, statement: Statement) -> Statement:
         Upstream does not answer, or has not what is asked for.
 
     """
+    if statement.verb == "refresh":
+        source = _item(statement.name, session.catalog, session.context)
+        references = _references(session, source["connection"], source["publication"])
+        return dataclasses.replace(statement, published=references)
     if statement.verb != "create":
         return statement
     if statement.kind == "connection":
-        _connect(session, statement).close()
+        _try(session, statement)
     if statement.kind == "source":
-        return dataclasses.replace(statement, published=tuple(_published(session, statement)))
+        sql = _item(statement.relations[0], session.catalog, session.context)["sql"]
+        references = _references(session, sql, statement.value)
+        return dataclasses.replace(statement, published=references)
     if "from source" in statement.flags:
-        source = _item(session, statement.relations[0])
-        wanted = tuple(statement.reference[-2:])
-        published = source.get("published", [])
-        columns = next((c for s, n, c in published if (s, n)[-len(wanted) :] == wanted), None)
-        if columns is None:
-            name = ".".join(statement.reference)
-            raise SqlError(f"reference to {name} not found in source")
-        connection = _connect(session, _definition(source["connection"]))
-        connection.execute(_PUBLISHED.encode(), (source["publication"],)).fetchall()
-        connection.close()
-        return dataclasses.replace(statement, columns=tuple((c, "text") for c in columns))
+        return _purify_table(session, statement)
     return statement
-
-
-def _published(session: Session, statement: Statement) -> list[Any]:
-    """Return what a new source can see: schema, table and columns of each published table."""
-    item = _item(session, statement.relations[0])
-    connection = _connect(session, _definition(item["sql"]))
-    try:
-        exists = connection.execute(
-            "SELECT 1 FROM pg_publication WHERE pubname = %s", (statement.value,)
-        ).fetchone()
-        if not exists:
-            raise SqlError(
-                "failed to connect to PostgreSQL database",
-                detail=f"publication {statement.value} does not exist",
-            )
-        rows = connection.execute(_PUBLISHED.encode(), (statement.value,)).fetchall()
-    finally:
-        connection.close()
-    return [list(row) for row in rows]
 
 
 def validate(session: Session, statement: Statement) -> None:
     """Try a connection."""
     name = Reader(list(statement.tokens[2:])).name()
-    _connect(session, _definition(_item(session, name)["sql"])).close()
+    _try(session, _definition(_item(name, session.catalog, session.context)["sql"]))
 
 
-def _item(session: Session, name: tuple[str, ...]) -> dict[str, Any]:
-    item = session.catalog.items[plans.resolve(name, session.catalog, session.context)]
-    result: dict[str, Any] = item
-    return result
+def follow(
+    replication: Replication, changes: Iterable[Change], catalog: Catalog, context: plans.Context
+) -> None:
+    """Have sources run as the catalog, which has these changes already, says they should."""
+    for collection, key, value in changes:
+        if collection != "item":
+            continue
+        if value is None:
+            replication.end(key)
+        elif value["reference"] and value["uses"][0] in catalog.items and key in catalog.items:
+            source = catalog.items[value["uses"][0]]
+            try:
+                place = _place(_definition(source["connection"]), catalog, context)
+            except SqlError:  # its secret is gone: it could not be read
+                continue
+            table = ".".join(f'"{part}"' for part in value["reference"])
+            replication.begin(value["uses"][0], place, source["slot"], table)
+
+
+def stalled(replication: Replication, catalog: Catalog, fault: str) -> dict[str, str]:
+    """Return why sources do not go on, by their ids; one without tables does not try to."""
+    if fault:
+        items = list(catalog.items.items())
+        return {key: fault for key, value in items if value["type"] == "source"}
+    return replication.errors()
+
+
+def _purify_table(session: Session, statement: Statement) -> Statement:
+    source = _item(statement.relations[0], session.catalog, session.context)
+    place = _place(_definition(source["connection"]), session.catalog, session.context)
+    wanted = tuple(statement.reference[-2:])
+    with place.connected() as connection:
+        upstream.require_replication(connection)
+        found = upstream.published(connection, source["publication"])
+        table = next((t for t in found if (t.schema, t.name)[-len(wanted) :] == wanted), None)
+        if table is None:
+            name = ".".join(statement.reference)
+            raise SqlError(f"reference to {name} not found in source")
+        upstream.require_readable(connection, table)
+    return dataclasses.replace(
+        statement,
+        columns=tuple((column, "text") for column in table.columns),
+        reference=(table.schema, table.name),
+    )
+
+
+def _references(session: Session, sql: str, publication: str) -> tuple[list[Any], ...]:
+    """Return what a source can see: schema, table and columns of each published table."""
+    place = _place(_definition(sql), session.catalog, session.context)
+    with place.connected() as connection:
+        upstream.require_replication(connection)
+        tables = upstream.published(connection, publication)
+        connection.execute(b"SELECT timeline_id FROM pg_control_checkpoint()")
+    return tuple([table.schema, table.name, list(table.columns)] for table in tables)
+
+
+def _try(session: Session, statement: Statement) -> None:
+    place = _place(statement, session.catalog, session.context)
+    with place.connected(_OF_CONNECTIONS) as connection:
+        upstream.require_replication(connection)
+
+
+def _item(name: tuple[str, ...], catalog: Catalog, context: plans.Context) -> dict[str, Any]:
+    item: dict[str, Any] = catalog.items[plans.resolve(name, catalog, context)]
+    return item
 
 
 def _definition(sql: str) -> Statement:
-    from standin import lexer, statements
-
     return statements.parse(*lexer.split(sql)[0])
 
 
-def _connect(session: Session, statement: Statement) -> Any:
-    import psycopg
-
+def _place(statement: Statement, catalog: Catalog, context: plans.Context) -> upstream.Place:
     words = [token.value for token in statement.tokens]
     options = {
         key: words[words.index(key) + 1]
         for key in ("host", "port", "database", "user")
         if key in words
     }
-    try:
-        return psycopg.connect(
-            host=options.get("host"),
-            port=int(options.get("port", "5432")),
-            dbname=options.get("database", "postgres"),
-            user=options.get("user"),
-            password=_password(session, words),
-            application_name="materialize",
-            autocommit=True,
-        )
-    except psycopg.OperationalError as error:
-        text = str(error)
-        if "refused" in text:
-            message = "error connecting to server: Connection refused (os error 111)"
-            raise SqlError(message, "58000") from None
-        raise SqlError(f"db error: {text.rpartition('FATAL:')[2].strip()}", "58000") from None
+    return upstream.Place(
+        host=options.get("host"),
+        port=int(options.get("port", "5432")),
+        dbname=options.get("database", "postgres"),
+        user=options.get("user"),
+        password=_password(statement, catalog, context),
+    )
 
 
-def _password(session: Session, words: list[str]) -> str | None:
+def _password(statement: Statement, catalog: Catalog, context: plans.Context) -> str | None:
+    words = [token.value for token in statement.tokens]
     if "password" not in words:
         return None
     position = words.index("password") + 1
     if words[position] != "secret":
         return words[position]
-    secret = _item(session, (words[position + 1],))
-    return _definition(secret["sql"]).tokens[-1].value
+    name = Reader(list(statement.tokens[position + 1 :])).name()
+    return _definition(_item(name, catalog, context)["sql"]).tokens[-1].value

@@ -72,7 +72,8 @@ class Statement:
 
     @property
     def is_ddl(self) -> bool:
-        return self.verb in {"create", "drop", "rename", "alter system", "comment", "grant"}
+        verbs = {"create", "drop", "rename", "alter system", "comment", "grant", "refresh"}
+        return self.verb in verbs
 
     @property
     def joins_transactions(self) -> bool:
@@ -87,7 +88,7 @@ class Statement:
         """The command tag."""
         if self.verb in {"create", "drop"}:
             return f"{self.verb} {self.kind}".upper()
-        if self.verb == "rename":
+        if self.verb in {"rename", "refresh"}:
             return f"ALTER {self.kind}".upper()
         return self.verb.upper()
 
@@ -336,6 +337,8 @@ def _alter(reader: Reader, base: Statement) -> Statement:
             detail="The requested feature (enable_alter_table_add_column) is in private preview.",
             hint="Contact support to discuss enabling the feature in your Materialize region.",
         )
+    if kind == "source" and reader.accept("refresh", "references"):
+        return dataclasses.replace(base, verb="refresh", kind=kind, name=name, relations=(name,))
     reader.expect("rename to")
     return dataclasses.replace(
         base,

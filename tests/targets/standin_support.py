@@ -199,7 +199,8 @@ def forget_sockets(made: Environment) -> None:
 
 def free_ports(count: int = 5) -> int:
     """Return the first of several ports in a row that nobody holds, below the ephemeral ones."""
-    for first in range(20000 + os.getpid() % 1000 * 10, 32000, 10):
+    # Test runners side by side have neighbouring pids, and each may run several environments.
+    for first in range(20000 + os.getpid() % 119 * 100, 32000, 10):
         with contextlib.ExitStack() as held:
             try:
                 for port in range(first, first + count):

@@ -112,7 +112,8 @@ def comparable(line: dict, given: dict) -> dict:
 
 @pytest.fixture(scope="module")
 def metadata():
-    with root_folder() as root, metadata_store(root) as made:
+    # The store is the upstream, too.
+    with root_folder() as root, metadata_store(root, wal_level="logical") as made:
         yield made
 
 
@@ -178,7 +179,7 @@ def elsewhere(line: dict) -> bool:
 
 def publish(connect_to, count: int) -> None:
     with connect_to() as connection:
-        connection.execute("CREATE ROLE mzsrc LOGIN PASSWORD 'pw'")
+        connection.execute("CREATE ROLE mzsrc LOGIN REPLICATION PASSWORD 'pw'")
         info = connection.info
         with psycopg.connect(
             host=info.host,
@@ -188,8 +189,10 @@ def publish(connect_to, count: int) -> None:
             dbname="postgres",
         ) as upstream:
             columns = "(id int PRIMARY KEY, a int, b text)"
-            tables = (f"CREATE TABLE bench_table_{n} {columns};" for n in range(1, count + 1))
-            upstream.execute("".join(tables).encode())
+            for name in (f"bench_table_{n}" for n in range(1, count + 1)):
+                upstream.execute(f"CREATE TABLE {name} {columns}".encode())
+                upstream.execute(f"ALTER TABLE {name} REPLICA IDENTITY FULL".encode())
+            upstream.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO mzsrc")
             upstream.execute("SET client_min_messages = error")
             upstream.execute("CREATE PUBLICATION bench_pub FOR ALL TABLES")
 

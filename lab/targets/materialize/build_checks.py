@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from lab.core.errors import LabError
-from lab.targets.base import Build, Check
+from lab.core.results import Check
+from lab.targets.base import Build
 from lab.targets.materialize.binaries import ENVIRONMENTD, NAMES, ask, misfit, missing_libraries
 from lab.targets.materialize.checkout import Checkout
 from lab.targets.materialize.hashes import digest

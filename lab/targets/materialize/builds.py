@@ -13,8 +13,8 @@ from lab.core.errors import ExternalError, PreconditionError, UsageError
 from lab.core.files import explained
 from lab.core.nearest import did_you_mean
 from lab.core.progress import Progress
-from lab.core.results import Status, Step
-from lab.targets.base import Build, Check
+from lab.core.results import Check, Status, Step
+from lab.targets.base import Build
 from lab.targets.materialize import build_checks, build_folders
 from lab.targets.materialize.binaries import (
     ENVIRONMENTD,

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 import psycopg
 
 from lab.core.errors import LabError
+from lab.core.results import Check
 from lab.servers.ports import LOOPBACK
-from lab.targets.base import Check, Connection, ObjectCounts, Variables
+from lab.targets.base import Connection, ObjectCounts, Variables
 from lab.targets.materialize import http, metrics, objects, sql
 from lab.targets.materialize.readiness import READY
 from lab.targets.materialize.runs import Found, Runs, fits, named
@@ -122,7 +123,7 @@ def counted(server: Runs, expected: int | None) -> Iterator[Check]:
         expected="any number" if expected is None else f"exactly {expected:,}",
         remedy=f"Bring about the count with `lab.seed --count {expected}`.",
     )
-    yield _gauge(server, counts.total + counts.fixtures + kept)
+    yield _gauge(server, counts.total + counts.fixtures + counts.upstream + kept)
     yield _room(limits, counts)
 
 
@@ -132,10 +133,12 @@ def _limit(connection: Connection, name: str) -> int:
 
 
 def _room(limits: Mapping[str, int], counts: ObjectCounts) -> Check:
-    """Check that the limits leave room for fixtures, and for an object beside them."""
-    needed = {
-        name: counts.by_type.get(kind, 0) + more + 1 for name, (kind, more) in _LIMITS.items()
-    }
+    """Check that the limits leave room for fixtures, and for an object beside them.
+
+    Nearly all that reads an upstream are tables: all of it is taken as such.
+    """
+    by_type = {**counts.by_type, "table": counts.by_type.get("table", 0) + counts.upstream}
+    needed = {name: by_type.get(kind, 0) + more + 1 for name, (kind, more) in _LIMITS.items()}
     short = [name for name, limit in limits.items() if limit < needed[name]]
     found = [f"{name} is {limit:,}" for name, limit in limits.items() if name in (short or limits)]
     raised = " ".join(f"{name}={-(-needed[name] // 1000) * 1000}" for name in short)
@@ -169,7 +172,7 @@ def _gauge(server: Runs, total: int) -> Check:
         name="items by the gauge",
         passed=passed,
         found=found,
-        expected=f"{total:,}, as counted (fixtures and the system's connections included)",
+        expected=f"{total:,}, as counted (the lab's own and the system's connections included)",
         remedy=remedy,
     )
 

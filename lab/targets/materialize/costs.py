@@ -242,7 +242,7 @@ _REST_IN_TRANSACTION = (
     "the round trips, parsing and planning, and waiting for the coordinator: the server's timer of "
     "query messages is no use here, since it counts BEGIN, too"
 )
-_REST_OF_SOURCE = "; looking at the upstream, for which the server has no timer"
+_REST_OF_SOURCE = "; of looking at the upstream, what cannot be seen there"
 
 _EXTERNAL = "mz_persist_external"
 _QUANTITIES = (

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 
 from lab.core.progress import Progress
-from lab.core.results import Step
+from lab.core.results import Check, Step
 from lab.metrics.reading import Reading
 from lab.servers.ports import LOOPBACK
 from lab.servers.records import Condition
@@ -17,7 +17,6 @@ from lab.targets.base import (
     AS_DECLARED,
     Boot,
     Builds,
-    Check,
     Connection,
     Launch,
     ObjectCounts,
@@ -25,6 +24,7 @@ from lab.targets.base import (
     PopulationScheme,
     Profiler,
     Situation,
+    Sourcing,
     Trouble,
     Variable,
     Variables,
@@ -36,6 +36,7 @@ from lab.targets.materialize import (
     metrics,
     objects,
     population,
+    sourcing,
     sql,
     troubles,
     variables,
@@ -43,6 +44,7 @@ from lab.targets.materialize import (
 )
 from lab.targets.materialize.profiles import HttpProfiler
 from lab.targets.materialize.runs import Found, Runs, fits, named
+from lab.upstream.base import Link
 
 NAME = "materialize"
 IDLE_S = 5.0
@@ -175,6 +177,10 @@ class MaterializeEnvironment:
     def save_metrics(self, connection: Connection, path: Path) -> int:
         """Write the whole metrics page to ``path``."""
         return metrics.save(self._metrics_url, path)
+
+    def sourcing(self, link: Link, cluster: str) -> Sourcing:
+        """Return how tables are made from the upstream by a source in ``cluster``."""
+        return sourcing.SourceSourcing(link, cluster, self._system_variables)
 
     def workload(self, statements: Sequence[str]) -> Workload:
         """Return how to measure ``statements``."""

@@ -17,11 +17,11 @@ from lab.core.errors import LabError, StateMismatchError, UsageError
 from lab.core.files import read_struct, write_struct
 from lab.core.killpoints import reached
 from lab.core.progress import Progress
-from lab.core.results import Status, Step
+from lab.core.results import Check, Status, Step
 from lab.servers import engine
 from lab.servers.container_records import ContainerFound
 from lab.servers.records import Condition
-from lab.targets.base import AS_DECLARED, Boot, Build, Builds, Check, Launch
+from lab.targets.base import AS_DECLARED, Boot, Build, Builds, Launch
 from lab.targets.materialize import http, objects, processes, recipe, sql, startup
 from lab.targets.materialize.image import FIRST_PORT, PROFILE, ImageRunner, build_id, image_build
 from lab.targets.materialize.ports import Ports

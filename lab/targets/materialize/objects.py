@@ -6,16 +6,14 @@ Clusters, roles, schemas and databases are not in it (src/catalog/src/builtin.rs
 from __future__ import annotations
 
 from lab.targets.base import Connection, ObjectCounts
+from lab.targets.counting import tally
 from lab.targets.materialize.sql import DATABASE
-
-FIXTURE_SCHEMA = "ddl_lab_fixture"
-"""Where the lab keeps what it measures with; left out of the counts of user objects."""
 
 # Temporary objects live and die with their session: their schema is in no row of mz_schemas.
 _COUNT = """
-SELECT o.type, s.name = %s, count(*)
+SELECT o.type, s.name, count(*)
   FROM mz_catalog.mz_objects o JOIN mz_catalog.mz_schemas s ON o.schema_id = s.id
- WHERE o.id LIKE 'u%%'
+ WHERE o.id LIKE 'u%'
  GROUP BY 1, 2
 """
 
@@ -29,19 +27,12 @@ SELECT o.name
 
 
 def count(connection: Connection) -> ObjectCounts:
-    """Count user objects by type, and the lab's fixtures by themselves.
+    """Count user objects by type, and the lab's own by themselves.
 
     The catalog's cluster answers, which takes its time after a start; the query is asked once, and
     is to be waited for.
     """
-    by_type: dict[str, int] = {}
-    fixtures = 0
-    for kind, is_fixture, number in connection.execute(_COUNT, (FIXTURE_SCHEMA,)):
-        if is_fixture:
-            fixtures += number
-        else:
-            by_type[kind] = by_type.get(kind, 0) + number
-    return ObjectCounts(by_type, fixtures)
+    return tally(connection.execute(_COUNT))
 
 
 def names(connection: Connection, schema: str, kind: str) -> frozenset[str]:

@@ -14,13 +14,14 @@ import msgspec
 from lab.core.errors import UsageError
 from lab.core.nearest import did_you_mean
 from lab.targets.base import Connection
+from lab.targets.counting import is_labs_own
 from lab.targets.materialize import objects
 
 # A string of several statements is a transaction, which takes no second DDL statement (25001).
 BATCH = 1
 
 _COLUMNS = "(a int, b text)"
-_SYSTEM = ("information_schema", "pg_catalog", objects.FIXTURE_SCHEMA)
+_SYSTEM = ("information_schema", "pg_catalog")
 _SYSTEM_PREFIXES = ("mz_", "pg_")
 
 
@@ -109,7 +110,8 @@ def scheme(kind: str, schema: str) -> Scheme:
             why=f"Known: {', '.join(_KINDS)}.",
             remedy=did_you_mean(kind, _KINDS, "Choose from these."),
         )
-    if schema in _SYSTEM or schema.startswith(_SYSTEM_PREFIXES) or '"' in schema:
+    system = schema in _SYSTEM or schema.startswith(_SYSTEM_PREFIXES)
+    if system or is_labs_own(schema) or '"' in schema:
         raise UsageError(
             f"Objects are not seeded into the schema `{schema}`.",
             code="population.schema",

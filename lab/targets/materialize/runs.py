@@ -9,9 +9,9 @@ import msgspec
 
 from lab.core.processes import ProcessIdentity
 from lab.core.progress import Progress
-from lab.core.results import Step
+from lab.core.results import Check, Step
 from lab.servers.records import Condition
-from lab.targets.base import Build, Builds, Check, Launch
+from lab.targets.base import Build, Builds, Launch
 from lab.targets.materialize.ports import Ports
 from lab.targets.materialize.processes import Running
 from lab.targets.materialize.record import Records

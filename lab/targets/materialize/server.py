@@ -11,10 +11,10 @@ import msgspec
 from lab.core.errors import LabError, PreconditionError, StateMismatchError
 from lab.core.locks import exclusive
 from lab.core.progress import Progress
-from lab.core.results import Status, Step
+from lab.core.results import Check, Status, Step
 from lab.servers import logs
 from lab.servers.records import Condition
-from lab.targets.base import OTHER_BUILD, Check, Connection, Launch
+from lab.targets.base import OTHER_BUILD, Connection, Launch
 from lab.targets.materialize import processes, recipe, sql, startup
 from lab.targets.materialize.builds import BuildStore
 from lab.targets.materialize.checkout import Checkout

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 
 from lab.core.errors import LabError, PreconditionError
-from lab.targets.base import Check
+from lab.core.results import Check
 from lab.targets.materialize import processes
 from lab.targets.materialize.metadata import MetadataStore
 from lab.targets.materialize.state import StateFiles

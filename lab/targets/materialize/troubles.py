@@ -11,12 +11,17 @@ from typing import NamedTuple
 
 import psycopg
 
+from lab.core.errors import PreconditionError
 from lab.targets.base import Trouble
+from lab.targets.diagnosis import CONFLICT, UPSTREAMS, Meaning, described, diagnose
 
 # In what environmentd wrote before it died, or in what the metadata store answered it.
 _NO_SPACE = ("No space left on device", "os error 28", "could not extend file")
 _LIMIT = "53000"
 _INTERNAL = "XX000"
+_CONFLICT = "40001"
+# An error of a connection that a statement names.
+_UPSTREAM = "58000"
 # Shut down, crashed, or not up yet.
 _GONE = ("57P01", "57P02", "57P03")
 _CONNECTION_CLASS = "08"
@@ -26,6 +31,33 @@ _NOT_THERE = re.compile(r"unknown (?:catalog item|schema) '")
 _VIOLATED = re.compile(
     r"would violate (?P<name>[a-z_]+) limit \(desired: (?P<desired>[0-9]+), limit: "
 )
+
+MEANINGS = (
+    CONFLICT,
+    Meaning(
+        pattern=r"^53000 .*would violate [a-z_]+ limit",
+        error=PreconditionError,
+        code="batch.limit",
+        what="A limit of the server allows no more objects of the kind.",
+        remedy="`env.set` raises it: `env.get --match max_` lists the limits.",
+    ),
+    Meaning(
+        pattern=r"unknown (?:catalog item|schema|source) '(?:[^']*\.)?(?:ddl_lab_|source')",
+        error=PreconditionError,
+        code="source.missing",
+        what="There is no source that reads the upstream.",
+        remedy="`upstream.connect` makes it.",
+    ),
+    Meaning(
+        pattern=r"unknown cluster '",
+        error=PreconditionError,
+        code="source.cluster",
+        what="There is no cluster of the name that the source is to run in.",
+        remedy="Set `cluster` under [upstream] in lab.toml to one that SHOW CLUSTERS lists.",
+    ),
+    *UPSTREAMS,
+)
+"""What errors of tables from a source mean, the more special ones first."""
 
 
 class Limit(NamedTuple):
@@ -45,6 +77,12 @@ def classify(error: psycopg.Error, log: str) -> Trouble:
         return Trouble.GONE
     if limit_of(error) is not None:
         return Trouble.LIMIT
+    if error.sqlstate == _CONFLICT:
+        return Trouble.CONFLICT
+    if error.sqlstate == _UPSTREAM or (
+        error.sqlstate == _INTERNAL and diagnose(described(error), UPSTREAMS) is not None
+    ):
+        return Trouble.UPSTREAM
     if error.sqlstate == _INTERNAL and (
         _THERE_ALREADY.search(message) or _NOT_THERE.search(message)
     ):

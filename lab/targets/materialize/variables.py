@@ -42,12 +42,12 @@ class SystemVariables:
         self, connect: Callable[[str], Connection], declared: Mapping[str, str], record: Path
     ) -> None:
         self.declared = declared
-        self._connect = connect
+        self.connect = connect
         self._record = ChangeRecord(record)
 
     def read(self, names: Sequence[str]) -> tuple[Variable, ...]:
         """Return the variables of these names in this order, all where there is none given."""
-        with contextlib.closing(self._connect("env.get")) as connection:
+        with contextlib.closing(self.connect("env.get")) as connection:
             known = _all(connection)
         for name in names:
             if name not in known:
@@ -75,7 +75,7 @@ class SystemVariables:
         )
         self._record.write((*earlier, change))
         try:
-            with contextlib.closing(self._connect(by)) as connection:
+            with contextlib.closing(self.connect(by)) as connection:
                 _change(connection, name, value)
         except UsageError:
             self._record.write(earlier)
@@ -102,11 +102,25 @@ class SystemVariables:
         limit = limit_of(error)
         if limit is None:
             return None
-        thousands = -(-int(max(objects, limit.desired) * _ROOM) // _ROUND)
-        value = min(thousands * _ROUND, _MOST)
+        value = _roomy(max(objects, limit.desired))
         if value < limit.desired:
             return None
         return self.set(limit.name, str(value), by=SEEDING)
+
+    def make_room_for(
+        self, needed: Mapping[str, int], *, by: str
+    ) -> tuple[tuple[Variable, Variable], ...]:
+        """Raise the limits that are lower than ``needed``, with a quarter to spare; record it.
+
+        Return each variable that was raised before and after.
+        """
+        short = [each for each in self.read(tuple(needed)) if int(each.value) < needed[each.name]]
+        return tuple(self.set(each.name, str(_roomy(needed[each.name])), by=by) for each in short)
+
+
+def _roomy(objects: int) -> int:
+    """Return a limit that leaves room for ``objects`` and a quarter more."""
+    return min(-(-int(objects * _ROOM) // _ROUND) * _ROUND, _MOST)
 
 
 def _all(connection: Connection) -> dict[str, str]:

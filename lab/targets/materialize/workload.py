@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from lab.core.errors import UsageError
 from lab.core.nearest import did_you_mean
 from lab.targets.base import Cycle, Operation, Workload
-
-FIXTURE_SCHEMA = "ddl_lab_fixture"
-"""Where the lab keeps what it measures with; left out of the counts of user objects."""
+from lab.targets.counting import FIXTURE_SCHEMA
 
 _SCHEMA = f"materialize.{FIXTURE_SCHEMA}"
 _COLUMNS = "(a int, b text)"

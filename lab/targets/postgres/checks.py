@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab.core.errors import LabError
+from lab.core.results import Check
 from lab.servers import settings
 from lab.servers.postgres import EmbeddedServer
 from lab.servers.records import Condition
-from lab.targets.base import Check, Connection
+from lab.targets.base import Connection
 from lab.targets.postgres import objects
 
 LEAST_FREE_BYTES = 128 * 1024 * 1024

@@ -5,6 +5,9 @@ from __future__ import annotations
 from lab.metrics.tree import CostSheet, Node, Quantity
 from lab.targets.postgres.metrics import CATALOGS
 
+IMPORT = "import-foreign-table"
+"""The statement that asks an upstream."""
+
 _IO = "subject.io"
 
 
@@ -64,8 +67,15 @@ _DISTURBANCES = (
 )
 
 
+_REST = (
+    "server CPU (parsing, catalog work), creating and removing files, locks, and the round "
+    "trip: PostgreSQL has no timers for these"
+)
+_REST_OF_IMPORT = "; of asking the upstream, what cannot be seen there"
+
+
 def cost_sheet(statement: str) -> CostSheet:
-    """Return the cost sheet of ``statement``: the same for each, as PostgreSQL's timers are.
+    """Return the cost sheet of ``statement``: nearly the same for each, as PostgreSQL's timers are.
 
     PostgreSQL times the reads, writes and flushes of a backend and nothing else. The kernel's count
     of the backend's CPU time stands beside them: it overlaps, since a write or a flush runs on a
@@ -74,9 +84,6 @@ def cost_sheet(statement: str) -> CostSheet:
     return CostSheet(
         roots=_ROOTS,
         quantities=_QUANTITIES,
-        rest=(
-            "server CPU (parsing, catalog work), creating and removing files, locks, and the round "
-            "trip: PostgreSQL has no timers for these"
-        ),
+        rest=_REST + (_REST_OF_IMPORT if statement == IMPORT else ""),
         disturbances=_DISTURBANCES,
     )

@@ -13,7 +13,7 @@ from lab.core.errors import ExternalError, UsageError
 from lab.core.files import encode, write_atomically
 from lab.core.killpoints import reached
 from lab.core.progress import Progress
-from lab.core.results import Status, Step
+from lab.core.results import Check, Status, Step
 from lab.metrics.reading import Reading
 from lab.servers import binaries
 from lab.servers.postgres import EmbeddedServer
@@ -22,7 +22,6 @@ from lab.targets.base import (
     AS_DECLARED,
     Boot,
     Builds,
-    Check,
     Connection,
     Launch,
     ObjectCounts,
@@ -30,12 +29,23 @@ from lab.targets.base import (
     PopulationScheme,
     Profiler,
     Situation,
+    Sourcing,
     Trouble,
     Variable,
     Variables,
     Workload,
 )
-from lab.targets.postgres import checks, facts, metrics, objects, population, troubles, workload
+from lab.targets.postgres import (
+    checks,
+    facts,
+    metrics,
+    objects,
+    population,
+    sourcing,
+    troubles,
+    workload,
+)
+from lab.upstream.base import Link
 
 NAME = "postgres"
 STATE = "main"
@@ -183,6 +193,10 @@ class PostgresEnvironment:
         content = encode(self.browse_metrics(connection, ""))
         write_atomically(path, content)
         return len(content)
+
+    def sourcing(self, link: Link, cluster: str) -> Sourcing:
+        """Return how foreign tables of the upstream are made; PostgreSQL has no clusters."""
+        return sourcing.ForeignSourcing(link)
 
     def workload(self, statements: Sequence[str]) -> Workload:
         """Return how to measure ``statements``."""

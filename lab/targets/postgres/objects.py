@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from lab.targets.base import Connection, ObjectCounts
-
-FIXTURE_SCHEMA = "ddl_lab_fixture"
-"""Where the lab keeps what it measures with; left out of the counts of user objects."""
+from lab.targets.counting import tally
 
 KINDS = {
     "r": "table",
@@ -21,7 +19,7 @@ KINDS = {
 
 # Temporary objects (in pg_temp_N) live and die with their session: no part of the state.
 _COUNT = """
-SELECT c.relkind::text, n.nspname = %(fixtures)s, count(*)
+SELECT c.relkind::text, n.nspname, count(*)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind = ANY(%(kinds)s::"char"[])
    AND n.nspname NOT IN ('pg_catalog', 'information_schema')
@@ -31,14 +29,6 @@ SELECT c.relkind::text, n.nspname = %(fixtures)s, count(*)
 
 
 def count(connection: Connection) -> ObjectCounts:
-    """Count user objects by type, and the lab's fixtures by themselves."""
-    by_type: dict[str, int] = {}
-    fixtures = 0
-    rows = connection.execute(_COUNT, {"fixtures": FIXTURE_SCHEMA, "kinds": list(KINDS)})
-    for relkind, is_fixture, number in rows:
-        if is_fixture:
-            fixtures += number
-        else:
-            kind = KINDS[relkind]
-            by_type[kind] = by_type.get(kind, 0) + number
-    return ObjectCounts(by_type, fixtures)
+    """Count user objects by type, and the lab's own by themselves."""
+    rows = connection.execute(_COUNT, {"kinds": list(KINDS)})
+    return tally((KINDS[relkind], schema, number) for relkind, schema, number in rows)

@@ -12,14 +12,14 @@ import msgspec
 from lab.core.errors import UsageError
 from lab.core.nearest import did_you_mean
 from lab.targets.base import Connection
-from lab.targets.postgres.objects import FIXTURE_SCHEMA
+from lab.targets.counting import is_labs_own
 
 BATCH = 200
 """Statements in one string, which is one transaction. A string of 200 is as fast as one of 1,000
 (five to six times as fast as one statement a string), and loses less when it is interrupted."""
 
 _COLUMNS = "(a int, b text)"
-_SYSTEM = ("information_schema", "pg_catalog", FIXTURE_SCHEMA)
+_SYSTEM = ("information_schema", "pg_catalog")
 
 _EXISTING = """
 SELECT substring(c.relname FROM %(digits)s)::bigint
@@ -127,7 +127,8 @@ def scheme(kind: str, schema: str) -> Scheme:
             why=f"Known: {', '.join(_KINDS)}.",
             remedy=did_you_mean(kind, _KINDS, "Choose from these."),
         )
-    if schema in _SYSTEM or schema.startswith("pg_") or '"' in schema:
+    system = schema in _SYSTEM or schema.startswith("pg_")
+    if system or is_labs_own(schema) or '"' in schema:
         raise UsageError(
             f"Objects are not seeded into the schema `{schema}`.",
             code="population.schema",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lab.core.errors import UsageError
 from lab.core.nearest import did_you_mean
 from lab.targets.base import Cycle, Operation, Workload
-from lab.targets.postgres.objects import FIXTURE_SCHEMA as SCHEMA
+from lab.targets.counting import FIXTURE_SCHEMA as SCHEMA
 
 _COLUMNS = "(a int, b text)"
 _BASE = f"{SCHEMA}.base"

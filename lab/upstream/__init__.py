@@ -1,0 +1,1 @@
+"""The PostgreSQL whose published tables a source reads."""
