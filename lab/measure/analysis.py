@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from lab.measure.batch_analysis import batch_costs, batch_finding, batch_readings
 from lab.measure.cells import asked_and_drops, cell_samples
 from lab.measure.comparison import compare
 from lab.measure.findings import (
@@ -29,21 +30,11 @@ def analyse(run: Run, earlier: tuple[int, Run] | None) -> Analysis:
 
     A void run is compared with nothing; its cells are those of the blocks that count.
     """
-    from lab.targets.registry import target
-
-    statements = asked_and_drops(run)
-    cells = tuple(_cell(run, statement) for statement in statements)
-    sheets = target(run.target).cost_sheet
-    costs = tuple(
-        cost
-        for statement in statements
-        if (cost := _cost(run, statement, sheets(statement, run.plan.mode))) is not None
-    )
     comparison = compare(run, earlier) if earlier and not run.void else None
-    return Analysis(
+    analysis = Analysis(
         run=run.id,
-        cells=cells,
-        costs=costs,
+        cells=(),
+        costs=(),
         comparison=comparison,
         void=run.void,
         warnings=(
@@ -52,6 +43,19 @@ def analyse(run: Run, earlier: tuple[int, Run] | None) -> Analysis:
             *_comparison_warnings(comparison),
         ),
         shapes_only=shapes_only(run.passport),
+    )
+    if run.batch is not None:
+        return msgspec.structs.replace(
+            analysis,
+            costs=batch_costs(run, run.batch),
+            readings=batch_readings(run.batch),
+            batch=batch_finding(run.batch),
+        )
+    statements = asked_and_drops(run)
+    return msgspec.structs.replace(
+        analysis,
+        cells=tuple(_cell(run, statement) for statement in statements),
+        costs=_costs(run, statements),
         readings=_readings(run),
     )
 
@@ -70,6 +74,14 @@ def _cell(run: Run, statement: str) -> CellFinding:
         commit_share=samples.commit_share,
         void=samples.void,
     )
+
+
+def _costs(run: Run, statements: Sequence[str]) -> tuple[CostFinding, ...]:
+    from lab.targets.registry import target
+
+    sheets = target(run.target).cost_sheet
+    found = (_cost(run, each, sheets(each, run.plan.mode)) for each in statements)
+    return tuple(cost for cost in found if cost is not None)
 
 
 def _cost(run: Run, statement: str, sheet: CostSheet) -> CostFinding | None:
@@ -143,7 +155,9 @@ def _run_warnings(run: Run) -> Iterator[str]:
         if block.void:
             yield f"block {block.index} ({block.purpose}) is void: {block.void}"
     readings = [each for block in run.blocks for each in (block.before, block.after) if each]
-    yield from dict.fromkeys(note.rstrip(".") for reading in readings for note in reading.notes)
+    notes = [note for reading in readings for note in reading.notes]
+    notes += run.batch.notes if run.batch else ()
+    yield from dict.fromkeys(note.rstrip(".") for note in notes)
 
 
 def _comparison_warnings(comparison: ComparisonFinding | None) -> Iterator[str]:

@@ -227,17 +227,18 @@ def _why_void(
         return "the server was lost at the end of the block"
     if sight.boot != order.boot:
         return "the server was restarted"
-    changed = _changed(order.objects.by_type, objects.by_type)
-    changed = changed or _changed(order.objects.by_type, sight.objects.by_type)
+    changed = changed_counts(order.objects.by_type, objects.by_type)
+    changed = changed or changed_counts(order.objects.by_type, sight.objects.by_type)
     # A cost block makes fixtures, or takes away those that the one before it made.
     if not changed and order.purpose != COST:
-        changed = _changed({"fixture": objects.fixtures}, {"fixture": sight.objects.fixtures})
+        changed = changed_counts({"fixture": objects.fixtures}, {"fixture": sight.objects.fixtures})
     if changed:
         return f"the object count changed: {changed}"
     return difference(before, sight.reading).void
 
 
-def _changed(was: Mapping[str, int], now: Mapping[str, int]) -> str:
+def changed_counts(was: Mapping[str, int], now: Mapping[str, int]) -> str:
+    """Return which numbers of objects changed, as text; empty where none did."""
     return ", ".join(
         f"{kind} {was.get(kind, 0):,} → {now.get(kind, 0):,}"
         for kind in sorted({*was, *now})

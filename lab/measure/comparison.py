@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from lab.measure.batch_comparison import batch_cells, common_sizes, counting
 from lab.measure.cells import asked_and_drops, cell_samples
 from lab.measure.findings import ComparisonFinding, Difference, Measured
 from lab.measure.noise import was_noisy
@@ -50,10 +51,11 @@ def find_comparable(run: Run, earlier: Iterable[tuple[int, Run]]) -> tuple[int, 
     not void, has a like passport, and measured a statement that ``run`` measured, too, with the
     same SQL. Where there is none, the newest valid run of the same target that has an unlike
     passport, or other SQL for a statement, is returned: what it differs in can then be named.
+    Batch benchmarks and other runs have nothing to do with each other.
     """
     fallback: tuple[int, Run] | None = None
     for session, candidate in earlier:
-        if candidate.id == run.id or candidate.void or candidate.target != run.target:
+        if candidate.id == run.id or candidate.void or not _of_one_kind(candidate, run):
             continue
         unlike = bool(differences(candidate, run))
         if not unlike and _comparable(candidate, run):
@@ -63,17 +65,18 @@ def find_comparable(run: Run, earlier: Iterable[tuple[int, Run]]) -> tuple[int, 
     return fallback
 
 
+def _of_one_kind(one: Run, other: Run) -> bool:
+    return one.target == other.target and (one.batch is None) == (other.batch is None)
+
+
 def compare(run: Run, earlier: tuple[int, Run]) -> ComparisonFinding:
-    """Compare the cells of ``run`` with those of ``earlier`` (session, run).
+    """Compare the cells of ``run`` with those of ``earlier`` (session, run), one of its kind.
 
     Where the passports differ, nothing is compared and the fields are named. Verdicts are
     provisional: a run is taken within one boot of the server, and the boot is what replicates. A
     cell that is void on either side, or whose SQL differs, is left out. Where the host disturbed a
     run, nothing is claimed: neither a change, which would be the host's, nor that there is none.
     """
-    from lab.stats.compare import compare_family
-    from lab.targets.registry import target
-
     session, before = earlier
     unlike = differences(before, run)
     if unlike:
@@ -84,14 +87,7 @@ def compare(run: Run, earlier: tuple[int, Run]) -> ComparisonFinding:
             builds=_builds(before, run),
             shapes_only=shapes_only(run.passport),
         )
-    cells = compare_family(
-        {
-            statement: (cell_samples(before, statement).blocks, cell_samples(run, statement).blocks)
-            for statement in _comparable(before, run)
-        },
-        boots=(len(_boots(before)), len(_boots(run))),
-        least_ns=target(run.target).least_change_ns,
-    )
+    cells = _cells(before, run)
     sides = (("the earlier run", before), ("this run", run))
     noisy = tuple(name for name, side in sides if was_noisy(side))
     return ComparisonFinding(
@@ -103,6 +99,28 @@ def compare(run: Run, earlier: tuple[int, Run]) -> ComparisonFinding:
         reworded=_reworded(before, run),
         builds=_builds(before, run),
         shapes_only=shapes_only(run.passport),
+    )
+
+
+def _cells(before: Run, after: Run) -> dict[str, Comparison]:
+    from lab.stats.compare import compare_family
+    from lab.targets.registry import target
+
+    statements = _comparable(before, after)
+    boots = (len(_boots(before)), len(_boots(after)))
+    least_ns = target(after.target).least_change_ns
+    if after.batch is not None:
+        return batch_cells(before, after, boots=boots, least_ns=least_ns) if statements else {}
+    return compare_family(
+        {
+            statement: (
+                cell_samples(before, statement).blocks,
+                cell_samples(after, statement).blocks,
+            )
+            for statement in statements
+        },
+        boots=boots,
+        least_ns=least_ns,
     )
 
 
@@ -148,6 +166,8 @@ def _same_sql(statement: str, before: Run, after: Run) -> bool:
 
 def _common(before: Run, after: Run) -> tuple[str, ...]:
     """Return the statements that have a valid cell in both runs, in the order of ``after``."""
+    if after.batch is not None:
+        return after.plan.statements if common_sizes(before, after) else ()
     return tuple(
         statement
         for statement in asked_and_drops(after)
@@ -156,4 +176,6 @@ def _common(before: Run, after: Run) -> tuple[str, ...]:
 
 
 def _boots(run: Run) -> set[str]:
+    if run.batch is not None:
+        return {batch.boot for batch in counting(run)}
     return {block.boot for block in run.blocks if block.purpose == LATENCY and not block.void}

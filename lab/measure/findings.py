@@ -6,6 +6,8 @@ import msgspec
 
 from lab.measure.record import AUTOCOMMIT
 from lab.metrics.tree import Attributed
+from lab.stats.batches import TableCost
+from lab.stats.positions import PositionBin, PositionFit
 from lab.stats.summary import Comparison, Summary
 
 DEAR_NS = 50_000_000
@@ -117,6 +119,86 @@ class ComparisonFinding(msgspec.Struct, frozen=True, kw_only=True):
     shapes_only: str = ""
 
 
+class BatchFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """A transaction that failed: never a sample.
+
+    ``failed_at`` is the position from 1; ``size`` + 1 is COMMIT, 0 is BEGIN.
+    """
+
+    size: int
+    repetition: int
+    failed_at: int
+    error: str
+
+
+class SizeFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a table costs in transactions of ``size`` statements, COMMIT included.
+
+    ``cost`` is None where every repetition failed; ``total_ns`` and ``commit_ns`` are medians of
+    the whole transaction and of its COMMIT. ``failed`` counts repetitions that do not count.
+    """
+
+    size: int
+    cost: TableCost | None
+    total_ns: float | None
+    commit_ns: float | None
+    failed: int = 0
+
+
+class ShapeFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of query that the upstream answered, per statement that made a table.
+
+    ``ns`` is what planning and executing it took there, ``rows`` what it returned.
+    """
+
+    label: str
+    calls: float
+    ns: float
+    rows: float
+
+
+class SweepFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """Statements at one number of published tables: per statement, COMMIT left out.
+
+    ``client_ns`` is the mean the client saw, ``upstream_ns`` what the upstream's queries took of
+    it, ``rows`` what they returned.
+    """
+
+    published: int
+    statements: int
+    client_ns: float
+    upstream_ns: float
+    rows: float
+
+
+class BatchFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch benchmark says: cost by size, cost by position, and what happened upstream.
+
+    ``planned`` and ``carried_out`` count transactions, the sweep's left out; ``void`` says why some
+    do not count, a line each with a number in front. ``first_ns`` is the median of the first
+    statements of the transactions, which are left out of ``fit``; ``fit`` is None where too few
+    positions were measured. ``connections`` are those opened upstream per statement;
+    ``connect_ns`` and ``round_trip_ns`` are medians of the probe.
+    """
+
+    product: str
+    statement: str
+    planned: int
+    carried_out: int
+    published: int
+    sizes: tuple[SizeFinding, ...]
+    bins: tuple[PositionBin, ...]
+    first_ns: float | None
+    fit: PositionFit | None
+    failures: tuple[BatchFailure, ...]
+    void: tuple[str, ...]
+    shapes: tuple[ShapeFinding, ...]
+    connections: float | None
+    connect_ns: float
+    round_trip_ns: float
+    sweep: tuple[SweepFinding, ...] = ()
+
+
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """All that a run says. A pure function of the run's file and of the earlier run's.
 
@@ -125,6 +207,8 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     ``warnings`` tell what is not in the other figures: void blocks, a host that was not at rest.
     ``shapes_only`` says why absolute figures and proportions mislead (``debug build``), empty where
     they do not. ``readings`` is what reading the counters cost, None where no block was taken.
+    ``batch`` is there for a batch benchmark alone, which has no cells; its comparison has one cell
+    for each size (``transaction of 10``) and for each range of positions (``positions 2 to 10``).
     """
 
     run: str
@@ -135,3 +219,4 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     shapes_only: str = ""
     readings: ReadingCost | None = None
+    batch: BatchFinding | None = None

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from lab.measure.host_noise import HostNoise
 from lab.measure.passport import UNKNOWN
-from lab.measure.record import HostNoise
 
 PRESSURES = ("cpu", "io", "memory")
 _ROOT = Path("/")

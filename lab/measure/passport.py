@@ -106,6 +106,8 @@ def make_passport(
         **environment,
         **{f"objects.{kind}": str(count) for kind, count in counts.by_type.items()},
         "objects.fixtures": str(counts.fixtures),
+        # A source goes on reading while statements are timed.
+        **({"objects.upstream": str(counts.upstream)} if counts.upstream else {}),
         **host,
         **client_facts(),
     }

@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Sequence
+from typing import TypeVar
 
 from lab.core.config import MeasureConfig
 from lab.core.errors import UsageError
 from lab.core.nearest import did_you_mean
 from lab.measure.record import EVIDENCE_BYTES, MODES, Plan
 from lab.targets.base import Cycle, Operation
+
+T = TypeVar("T")
 
 ROUNDS_PER_BLOCK = 10
 """How many rounds a block has, but for the blocks that a run of very many samples begins with."""
@@ -138,16 +141,17 @@ def rounds(
     return tuple(
         tuple(
             operation
-            for cycle in _permuted(cycles, seed, number)
+            for cycle in permuted(cycles, seed, number)
             for operation in cycle.operations(number)
         )
         for number in range(first, first + count)
     )
 
 
-def _permuted(cycles: Sequence[Cycle], seed: int, number: int) -> list[Cycle]:
+def permuted(items: Sequence[T], seed: int, number: int) -> list[T]:
+    """Return ``items`` in an order that follows from ``seed`` and ``number`` alone."""
     # Of the generator's methods only random() is promised to give the same numbers in every
     # version of Python; shuffle() is not.
     generator = random.Random(f"{seed}:{number}")
-    keys = [generator.random() for _ in cycles]
-    return [cycles[index] for index in sorted(range(len(cycles)), key=keys.__getitem__)]
+    keys = [generator.random() for _ in items]
+    return [items[index] for index in sorted(range(len(items)), key=keys.__getitem__)]

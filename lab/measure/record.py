@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from lab.measure.batch_record import BatchRecord
+from lab.measure.host_noise import HostNoise
 from lab.metrics.reading import Reading
 from lab.targets.base import ObjectCounts, Workload
 
@@ -85,19 +87,6 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
     commit_ns: int = 0
 
 
-class HostNoise(msgspec.Struct, frozen=True, kw_only=True):
-    """What else the host did during a block.
-
-    ``load_1min`` at its end; ``steal`` is the share (0 to 1) of CPU time that the hypervisor took;
-    ``pressure`` is the share of the block's time in which some task waited for ``cpu``, ``io`` or
-    ``memory``, where the kernel tells.
-    """
-
-    load_1min: float
-    steal: float
-    pressure: dict[str, float]
-
-
 class Block(msgspec.Struct, frozen=True, kw_only=True):
     """Samples taken in one go within one boot of the environment.
 
@@ -130,7 +119,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     ``workload`` holds the SQL that was executed: fixtures, and the statements as templates with
     ``{i}`` for a number, those that belong together side by side. ``stopped`` says why sampling
-    ended.
+    ended. A batch benchmark has its transactions in ``batch``, and no blocks.
     """
 
     schema_version: int
@@ -145,6 +134,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     workload: Workload = Workload(setup=(), cycles=(), teardown=(), fixtures=0)
     stopped: Stop | None = None
     void: str = ""
+    batch: BatchRecord | None = None
 
 
 def sql_of(run: Run, statement: str) -> tuple[str, ...]:

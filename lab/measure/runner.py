@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
-from psycopg.pq import TransactionStatus
 
 from lab import __version__
 from lab.core.errors import ExternalError, StateMismatchError
@@ -21,10 +20,9 @@ from lab.measure.foresight import Outlook, foreseen_readings, readings_text, req
 from lab.measure.host import host_facts
 from lab.measure.passport import make_passport
 from lab.measure.record import LATENCY, SCHEMA_VERSION, Block, Plan, Run
-from lab.measure.sampler import TIMEOUT_S, Sampler
+from lab.measure.sampler import TIMEOUT_S, Sampler, interrupt
 from lab.targets.base import Connection, Environment, Workload
 
-_CANCEL_S = 5.0
 _FIXTURES_S = 15.0
 
 
@@ -155,14 +153,7 @@ def _bench(environment: Environment) -> Iterator[Bench]:
             try:
                 yield Bench(environment, measured, observer, taken)
             finally:
-                _interrupt(measured)
-
-
-def _interrupt(connection: Connection) -> None:
-    """End a statement that is still under way: after Ctrl-C, or when it took too long."""
-    with contextlib.suppress(psycopg.Error):
-        if connection.info.transaction_status is TransactionStatus.ACTIVE:
-            connection.cancel_safe(timeout=_CANCEL_S)
+                interrupt(measured)
 
 
 @contextlib.contextmanager
@@ -179,7 +170,7 @@ def _fixtures(bench: Bench, workload: Workload, progress: Progress) -> Iterator[
         yield
     finally:
         # A statement that is still under way, or a transaction, holds locks on them.
-        _interrupt(bench.measured)
+        interrupt(bench.measured)
         bench.measured.close()
         failure = _execute(bench.observer, workload.teardown)
         if failure:

@@ -22,7 +22,8 @@ TIMEOUT_S = 60.0
 """How long a statement may take before it is given up."""
 
 _SWITCH_S = 1e-4
-_LONGEST_MESSAGE = 200
+_CANCEL_S = 5.0
+_LONGEST_MESSAGE = 300
 
 
 class Reply(NamedTuple):
@@ -75,21 +76,29 @@ class Sampler:
         reply = begun._replace(duration_ns=0)
         if not (begun.error or begun.lost):
             reply = self._committed(self.time(sql))
-        if reply.lost or self._pgconn.transaction_status == TransactionStatus.IDLE:
+        return reply if reply.lost else reply._replace(lost=self.end())
+
+    def commit(self) -> Reply:
+        """Send COMMIT, and take an answer with another tag (``ROLLBACK``) for the failure it is."""
+        reply, tag = self._send(b"COMMIT")
+        if reply.error or reply.lost or tag == b"COMMIT":
             return reply
+        return reply._replace(error=f"COMMIT answered {tag.decode(errors='replace')}")
+
+    def end(self) -> str:
+        """Roll back the transaction that is open, if one is; return why the connection is lost."""
+        if self._pgconn.transaction_status == TransactionStatus.IDLE:
+            return ""
         ended = self.time(b"ROLLBACK")
-        return reply._replace(lost=ended.lost or ended.error)
+        return ended.lost or ended.error
 
     def _committed(self, executed: Reply) -> Reply:
         if executed.error or executed.lost:
             return executed
-        commit, tag = self._send(b"COMMIT")
-        error = commit.error
-        if not (error or commit.lost or tag == b"COMMIT"):
-            error = f"COMMIT answered {tag.decode(errors='replace')}"
+        commit = self.commit()
         return executed._replace(
             duration_ns=executed.duration_ns + commit.duration_ns,
-            error=error,
+            error=commit.error,
             lost=commit.lost,
             commit_ns=commit.duration_ns,
         )
@@ -147,6 +156,13 @@ def undisturbed() -> Iterator[None]:
             gc.enable()
 
 
+def interrupt(connection: Connection) -> None:
+    """End a statement that is still under way: after Ctrl-C, or when it took too long."""
+    with contextlib.suppress(psycopg.Error):
+        if connection.info.transaction_status is TransactionStatus.ACTIVE:
+            connection.cancel_safe(timeout=_CANCEL_S)
+
+
 def answers(connection: Connection, timeout_s: float = 5.0) -> bool:
     """Say whether the server still answers on ``connection``, waiting ``timeout_s`` at most."""
     if connection.closed:
@@ -158,10 +174,15 @@ def answers(connection: Connection, timeout_s: float = 5.0) -> bool:
 def _failure(results: list[PGresult]) -> str:
     for result in results:
         if result.status == ExecStatus.FATAL_ERROR:
-            state = result.error_field(DiagnosticField.SQLSTATE) or b""
-            message = result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b""
+            # A server that asks another one may tell what that one answered in the detail alone.
+            fields = (
+                DiagnosticField.SQLSTATE,
+                DiagnosticField.MESSAGE_PRIMARY,
+                DiagnosticField.MESSAGE_DETAIL,
+            )
+            told = [(result.error_field(field) or b"").decode(errors="replace") for field in fields]
             # What libpq itself reports, such as a closed connection, has no fields.
-            text = f"{state.decode()} {message.decode(errors='replace')}".strip()
+            text = " ".join(" ".join(told).split())
             text = text or result.error_message.decode(errors="replace").strip()
             return " ".join(text.splitlines()[:1])[:_LONGEST_MESSAGE]
     return ""

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from lab.measure.record import Block, HostNoise, Passport, Plan, Run, Sample
+from lab.measure.host_noise import HostNoise
+from lab.measure.record import Block, Passport, Plan, Run, Sample
 from lab.metrics.reading import Kind, Reading, Series
 from lab.targets.base import Cycle, ObjectCounts, Operation, Workload
 from lab.targets.postgres.costs import cost_sheet

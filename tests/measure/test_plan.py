@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lab.core.config import MeasureConfig
 from lab.core.errors import UsageError
+from lab.measure.host_noise import HostNoise
 from lab.measure.plan import (
     COST_TURNS,
     ROUNDS_PER_BLOCK,
@@ -18,7 +19,7 @@ from lab.measure.plan import (
     opening_blocks,
     rounds,
 )
-from lab.measure.record import EVIDENCE_BYTES, Block, HostNoise, Passport, Plan, Run, Sample
+from lab.measure.record import EVIDENCE_BYTES, Block, Passport, Plan, Run, Sample
 from lab.metrics.reading import Kind, Reading, Series
 from lab.targets.base import Cycle, ObjectCounts, Operation, Workload
 

@@ -28,7 +28,7 @@ from lab.measure.record import EVIDENCE_BYTES, Plan, Run, Sample, Stop, counted,
 from lab.measure.runner import measure
 from lab.metrics.reading import difference
 from lab.targets.base import Connection, Cycle, ObjectCounts, Operation, Workload
-from lab.targets.postgres.objects import FIXTURE_SCHEMA as SCHEMA
+from lab.targets.counting import FIXTURE_SCHEMA as SCHEMA
 
 ALL = ("create-table", "create-view", "create-index", "alter-rename")
 

@@ -22,7 +22,7 @@ from lab.measure.record import Plan, Run, Sample, counted
 from lab.measure.runner import measure
 from lab.measure.sampler import Reply, Sampler
 from lab.targets.base import Connection, Cycle, Operation
-from lab.targets.postgres.objects import FIXTURE_SCHEMA as SCHEMA
+from lab.targets.counting import FIXTURE_SCHEMA as SCHEMA
 
 DEFERRED = """
 CREATE SCHEMA deferral;
