@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from lab.cli.command import Front, command
-from lab.cli.flags import whole_number
+from lab.cli.flags import typed, whole_number
 
 if TYPE_CHECKING:
     from lab.core.results import Outcome
@@ -131,7 +131,7 @@ def reset(front: Front, because: str = "", yes: str = "") -> Outcome:
     with front.lock():
         environment = _environment(front)
         if because.strip() and not yes and not front.check and sys.stdin.isatty():
-            yes = _typed(f"Type the state's name, {environment.state}, to destroy it: ")
+            yes = typed(f"Type the state's name, {environment.state}, to destroy it: ")
         if not front.check:
             found = provision.confirm_reset(environment, because=because, confirmed=yes)
             if found.phase is not Phase.ABSENT:
@@ -142,9 +142,3 @@ def reset(front: Front, because: str = "", yes: str = "") -> Outcome:
         return provision.reset(
             environment, because=because, confirmed=yes, check=front.check, progress=front.progress
         )
-
-
-def _typed(question: str) -> str:
-    """Ask at the terminal; no answer is an empty one."""
-    print(question, end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from lab.core.errors import UsageError
 
@@ -47,6 +48,12 @@ def listed(flag: str, text: str) -> tuple[str, ...] | None:
             remedy="Give one name or several with commas between, or leave the flag out.",
         )
     return parts
+
+
+def typed(question: str) -> str:
+    """Ask at the terminal; no answer is an empty one."""
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
 
 
 def _number(text: str) -> int:

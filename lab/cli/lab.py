@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lab.core.config import Config
     from lab.core.results import Outcome
     from lab.targets.base import Environment
+    from lab.upstream.upstream import Upstream
 
 
 def _declared(front: Front) -> tuple[Environment, Config]:
@@ -18,6 +19,15 @@ def _declared(front: Front) -> tuple[Environment, Config]:
 
     config = front.config().config
     return open_environment(front.workspace, config), config
+
+
+def _upstream(front: Front, config: Config) -> Upstream | None:
+    """Return the upstream that lab.toml declares; None where it declares none."""
+    if config.upstream.tables is None:
+        return None
+    from lab.upstream.assembly import open_upstream
+
+    return open_upstream(front.workspace, config)
 
 
 @command("lab.up", help={"diff": "Show what differs, line by line."}, changes=True)
@@ -30,7 +40,14 @@ def up(front: Front, diff: bool = False) -> Outcome:
 
     with front.lock():
         environment, config = _declared(front)
-        return lab.up(environment, config, check=front.check, diff=diff, progress=front.progress)
+        return lab.up(
+            environment,
+            config,
+            check=front.check,
+            diff=diff,
+            progress=front.progress,
+            upstream=_upstream(front, config),
+        )
 
 
 @command("lab.down", changes=True)
@@ -40,10 +57,16 @@ def down(front: Front) -> Outcome:
     Example: invoke lab.down
     """
     from lab.provision import lab
+    from lab.upstream.assembly import open_recorded
 
     with front.lock():
-        environment, _ = _declared(front)
-        return lab.down(environment, check=front.check, progress=front.progress)
+        environment, config = _declared(front)
+        return lab.down(
+            environment,
+            check=front.check,
+            progress=front.progress,
+            upstream=open_recorded(front.workspace, config),
+        )
 
 
 @command("lab.status")
@@ -55,7 +78,7 @@ def status(front: Front) -> Outcome:
     from lab.provision import lab
 
     environment, config = _declared(front)
-    return lab.status(environment, config)
+    return lab.status(environment, config, _upstream(front, config))
 
 
 @command(

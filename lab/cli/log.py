@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.cli.command import Front, command
@@ -44,6 +45,34 @@ def show(front: Front, number) -> Outcome:  # type: ignore[no-untyped-def]  # In
     wanted = whole_number("NUMBER", str(number), least=0)
     text = entry_text(front.workspace.log, wanted or 0)
     return Outcome(text=text.rstrip("\r\n"), data={"session": wanted, "text": text})
+
+
+@command(
+    "log.figure",
+    help={
+        "number": "The session's number.",
+        "out": "The file to write; its suffix says how: .svg or .png.",
+        "force": "Replace the file where it is there already.",
+    },
+    changes=True,
+)
+def figure(front: Front, number, out: str = "", force: bool = False) -> Outcome:  # type: ignore[no-untyped-def]  # Invoke's positional
+    """Draw a session's batch benchmark: cost by transaction size, and by position.
+
+    Example: invoke log.figure 3 --out batches.svg
+    """
+    from lab.core.errors import UsageError
+    from lab.session.drawing import save_figure
+
+    wanted = whole_number("NUMBER", str(number), least=0) or 0
+    if not out:
+        raise UsageError(
+            "There is no file to write to.",
+            code="usage.missing",
+            remedy="Give it with --out: --out batches.svg.",
+        )
+    path = Path(out).expanduser()
+    return save_figure(front.workspace, wanted, path, force=force, check=front.check)
 
 
 @command("log.verify")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lab.cli.batches import BATCH_HELP, batch_flags
 from lab.cli.command import Front, command
+from lab.cli.context import open_context
 from lab.cli.flags import whole_number
 
 if TYPE_CHECKING:
@@ -33,22 +35,50 @@ def profile(
 
     Example: invoke measure.profile --seconds 10 --statement create-table
     """
-    from lab.cli.environment import open_environment
-    from lab.session.context import Context
     from lab.session.profiling import take_profile
 
-    config = front.config().config
-    context = Context(
-        workspace=front.workspace,
-        config=config,
-        environment=open_environment(front.workspace, config),
-        progress=front.progress,
-    )
     with front.lock():
         return take_profile(
-            context,
+            open_context(front),
             statement,
             seconds=whole_number("--seconds", seconds, least=1) or 10,
             with_perf=perf,
             with_heap=heap,
         )
+
+
+@command(
+    "measure.batch",
+    help={
+        **BATCH_HELP,
+        "objects": "Refuse to measure unless exactly this many user objects exist.",
+        "keep": "Leave the tables that were made in place; `upstream.clean` drops them.",
+    },
+    changes=True,
+)
+def batch(
+    front: Front,
+    sizes: str = "",
+    repetitions: str = "",
+    upstream_sweep: str = "",
+    grow: bool = False,
+    objects: str = "",
+    keep: bool = False,
+) -> Outcome:
+    """Time transactions of several statements that make tables of the upstream's, by position.
+
+    Inside an open session it adds a run, as `session.measure --plan batch` does; outside of one
+    nothing is logged.
+
+    Example: invoke measure.batch --sizes 1,5,10,25,50 --repetitions 3
+    """
+    from lab.session.opening import BATCH, MeasureOptions
+    from lab.session.unlogged import measure_batch
+
+    options = MeasureOptions(
+        plan=BATCH,
+        objects=whole_number("--objects", objects, least=0),
+        **batch_flags(sizes, repetitions, upstream_sweep, grow),
+    )
+    with front.lock():
+        return measure_batch(open_context(front), options, check=front.check, keep=keep)

@@ -8,7 +8,7 @@ from types import ModuleType
 from invoke.collection import Collection
 from invoke.tasks import Task
 
-from lab.cli import build, env, lab, log, measure, metrics, prompt, session, variables
+from lab.cli import build, env, lab, log, measure, metrics, prompt, session, upstream, variables
 
 
 def _collection(name: str, modules: Sequence[ModuleType]) -> Collection:
@@ -27,6 +27,7 @@ def _namespace() -> Collection:
         ("lab", lab),
         ("env", env, variables),
         ("build", build),
+        ("upstream", upstream),
         ("measure", measure),
         ("metrics", metrics),
         ("log", log),

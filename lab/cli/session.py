@@ -5,44 +5,40 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from lab.cli.batches import BATCH_HELP, batch_flags
 from lab.cli.command import Front, command
+from lab.cli.context import open_context
 from lab.cli.flags import listed, whole_number
 
 if TYPE_CHECKING:
     from lab.core.results import Outcome
-    from lab.session.context import Context
 
 _MEASURE_HELP = {
     "goal": "What this step is to find out; the entry's title.",
+    "plan": "latency (default), or batch: transactions of several statements on tables of the "
+    "upstream.",
     "statements": "Kinds of statement, separated by commas (default: those of [measure]).",
     "samples": "Least number of samples of each cell (default: 30).",
     "mode": "autocommit (default), or transaction: each statement between BEGIN and COMMIT.",
     "budget": "Seconds after which no samples are added to the least number (default: 40).",
     "objects": "Refuse to measure unless exactly this many user objects exist.",
+    **{flag: f"Plan batch: {text[0].lower()}{text[1:]}" for flag, text in BATCH_HELP.items()},
 }
-
-
-def _context(front: Front) -> Context:
-    from lab.cli.environment import open_environment
-    from lab.session.context import Context
-
-    config = front.config().config
-    return Context(
-        workspace=front.workspace,
-        config=config,
-        environment=open_environment(front.workspace, config),
-        progress=front.progress,
-    )
 
 
 @command("session.measure", help=_MEASURE_HELP, changes=True)
 def measure(
     front: Front,
     goal: str = "",
+    plan: str = "",
     statements: str = "",
     samples: str = "",
     mode: str = "",
     budget: str = "",
+    sizes: str = "",
+    repetitions: str = "",
+    upstream_sweep: str = "",
+    grow: bool = False,
     objects: str = "",
 ) -> Outcome:
     """Do one whole step: verify, measure, append the entry, describe the change.
@@ -55,14 +51,16 @@ def measure(
     from lab.session.opening import MeasureOptions
 
     options = MeasureOptions(
+        plan=plan or None,
         statements=listed("--statements", statements),
         samples=whole_number("--samples", samples, least=1),
         objects=whole_number("--objects", objects, least=0),
         mode=mode or None,
         budget_s=whole_number("--budget", budget, least=0),
+        **batch_flags(sizes, repetitions, upstream_sweep, grow),
     )
     with front.lock():
-        return protocol.measure(_context(front), goal=goal, options=options, check=front.check)
+        return protocol.measure(open_context(front), goal=goal, options=options, check=front.check)
 
 
 @command(
@@ -79,7 +77,7 @@ def start(front: Front, goal: str = "", objects: str = "") -> Outcome:
 
     expected = whole_number("--objects", objects, least=0)
     with front.lock():
-        return protocol.start(_context(front), goal=goal, objects=expected, check=front.check)
+        return protocol.start(open_context(front), goal=goal, objects=expected, check=front.check)
 
 
 @command(
@@ -135,7 +133,7 @@ def finish(front: Front, message: str = "") -> Outcome:
     from lab.session import protocol
 
     with front.lock():
-        return protocol.finish_session(_context(front), message=message, check=front.check)
+        return protocol.finish_session(open_context(front), message=message, check=front.check)
 
 
 @command("session.abort", changes=True)
@@ -147,7 +145,7 @@ def abort(front: Front) -> Outcome:
     from lab.session import protocol
 
     with front.lock():
-        return protocol.abort(_context(front), check=front.check)
+        return protocol.abort(open_context(front), check=front.check)
 
 
 @command("session.status")
@@ -169,7 +167,7 @@ def brief(front: Front) -> Outcome:
     """
     from lab.session.brief import brief_outcome
 
-    return brief_outcome(_context(front))
+    return brief_outcome(open_context(front))
 
 
 def _read(file: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lab.measure.findings import Analysis, ComparisonFinding, Difference, Measured
 from lab.measure.passport import BUILD_PROFILE, MODE
-from lab.notebook.figures import MISSING, code, joined, ms, percent, ratio, table
+from lab.notebook.figures import MISSING, code, joined, ms, named, percent, ratio, table
 from lab.notebook.shapes import MARK, marked_headers
 from lab.notebook.text import commit_text, plain, short_ids
 from lab.stats.summary import Comparison
@@ -17,6 +17,11 @@ _REASONS = {
     " change, so that nothing is claimed of them.",
     "one block": "One block: neither side shows what varies from block to block, so that nothing is"
     " claimed. More samples make more blocks.",
+}
+
+_REASONS_OF_BATCHES = {
+    "one block": "One block: of that size, or of those positions, a side has one transaction alone,"
+    " which does not show what varies from one to the next. More repetitions would.",
 }
 
 IN_WORDS = (BUILD_PROFILE, SHAPES_ONLY, MODE)
@@ -32,11 +37,12 @@ def comparison_table(comparison: ComparisonFinding) -> str:
             for each in comparison.differences
         ]
         return table(headers, rows, text_columns=3)
-    headers = ["Statement", "Verdict", "Before (ms)", "Now (ms)", "Ratio", "95% interval"]
+    first = "Statement" if not _in_words(comparison) else "Size or position"
+    headers = [first, "Verdict", "Before (ms)", "Now (ms)", "Ratio", "95% interval"]
     headers = [*marked_headers(headers, comparison.shapes_only), "Could be seen"]
     rows = [
         [
-            code(statement),
+            named(statement),
             verdict_text(cell, comparison.shapes_only),
             ms(cell.before.median_ns),
             ms(cell.after.median_ns),
@@ -47,6 +53,11 @@ def comparison_table(comparison: ComparisonFinding) -> str:
         for statement, cell in comparison.cells.items()
     ]
     return table(headers, rows, text_columns=2) if rows else ""
+
+
+def _in_words(comparison: ComparisonFinding) -> bool:
+    """Say whether sizes and positions were compared, which are called in words."""
+    return any(" " in name for name in comparison.cells)
 
 
 def verdict_text(cell: Comparison, shapes_only: str = "") -> str:
@@ -87,18 +98,23 @@ def comparison_remarks(analysis: Analysis) -> list[str]:
     remarks += _conditions(comparison) if comparison.cells else []
     remarks += _figures_read(comparison) if comparison.cells else []
     if comparison.reworded:
-        named = joined([code(statement) for statement in comparison.reworded])
-        remarks.append(f"Not compared, since their SQL was another: {named}.")
+        reworded = joined([code(statement) for statement in comparison.reworded])
+        remarks.append(f"Not compared, since their SQL was another: {reworded}.")
     missing = [
-        code(cell.statement)
-        for cell in analysis.cells
-        if cell.statement not in (*comparison.cells, *comparison.reworded)
-        and cell.summary is not None
-        and not cell.void
+        named(each)
+        for each in _measured(analysis)
+        if each not in (*comparison.cells, *comparison.reworded)
     ]
     if missing:
         remarks.append(f"Not measured before, or void then: {joined(missing)}.")
     return remarks
+
+
+def _measured(analysis: Analysis) -> list[str]:
+    """Return what has a figure of its own that could be compared."""
+    if analysis.batch:
+        return [f"transaction of {each.size:,}" for each in analysis.batch.sizes if each.cost]
+    return [cell.statement for cell in analysis.cells if cell.summary and not cell.void]
 
 
 def _builds(comparison: ComparisonFinding) -> list[str]:
@@ -140,7 +156,8 @@ def _conditions(comparison: ComparisonFinding) -> list[str]:
             " itself at a later time."
         )
     found = dict.fromkeys(reason for cell in cells for reason in cell.reasons)
-    remarks += [_REASONS[reason] for reason in found if reason in _REASONS]
+    known = {**_REASONS, **(_REASONS_OF_BATCHES if _in_words(comparison) else {})}
+    remarks += [known[reason] for reason in found if reason in known]
     if comparison.shapes_only:
         remarks.append(
             f"{MARK} {comparison.shapes_only}: ratios are of like builds, and need not hold for"
@@ -158,15 +175,20 @@ def _figures_read(comparison: ComparisonFinding) -> list[str]:
     """Return how the table's figures are to be read."""
     margins = [cell.margin for cell in comparison.cells.values()]
     least, most = f"±{percent(min(margins))}", f"±{percent(max(margins))}"
-    counts = least if least == most else f"{least} to {most}, by statement"
+    if _in_words(comparison):
+        row, varies = "row", "transaction to transaction"
+        family = "all sizes together, and for all positions together"
+    else:
+        row, varies = "statement", "block to block"
+        family = "all statements together"
+    counts = least if least == most else f"{least} to {most}, by {row}"
     together = (
-        "; the intervals hold for all statements together (Bonferroni), so each is wider than one"
-        " alone would be"
+        f"; the intervals hold for {family} (Bonferroni), so each is wider than one alone would be"
         if len(comparison.cells) > 1
         else ""
     )
     return [
-        f"Ratio: now over before{together}. What varies from block to block is in them. A change"
+        f"Ratio: now over before{together}. What varies from {varies} is in them. A change"
         f" counts from {counts}. Could be seen: the smallest change that these samples would have"
         " shown."
     ]

@@ -10,6 +10,7 @@ from lab.notebook import evidence
 from lab.notebook.entry import Entry, MeasuredRun, Note
 from lab.notebook.evidence import RunFile
 from lab.notebook.sentences import headline
+from lab.notebook.views import measured_title
 
 _LONGEST_TITLE = 100
 
@@ -99,10 +100,7 @@ def _title(goal: str, runs: Sequence[Run]) -> str:
     if words:
         short = words if len(words) <= _LONGEST_TITLE else f"{words[:_LONGEST_TITLE].rstrip()}…"
         return short.rstrip(".")
-    if runs and runs[-1].blocks:
-        objects = runs[-1].blocks[0].objects_before.total
-        return f"DDL latency on {runs[-1].target} at {objects:,} objects"
-    return "Notes"
+    return measured_title(runs[-1]) if runs else "Notes"
 
 
 def _noted(notes: Sequence[Note]) -> str:

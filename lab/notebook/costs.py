@@ -22,25 +22,29 @@ _DISTURBED = 0.2
 """The share of the time that the host may take away before the parts are not ranked."""
 
 
-def cost_lines(costs: Sequence[CostFinding], shapes_only: str = "") -> list[str]:
+def cost_lines(
+    costs: Sequence[CostFinding], shapes_only: str = "", *, means: str = ""
+) -> list[str]:
     """Return what the costs say at a glance: the largest part of the time, the largest amount.
 
     Where the host took much of the time away, that comes first, and no part is called the largest:
-    the parts' timers contain what it took. Nor is one where figures are ``shapes_only``.
+    the parts' timers contain what it took. Nor is one where figures are ``shapes_only``. ``means``
+    says what the figures are means of, where that is no block of one kind of statement; they are
+    shown as trees then.
     """
     if not costs:
         return []
     samples = sorted({cost.samples for cost in costs})
-    own = (
+    own = means or (
         f"Samples of their own: means of {counted(samples[-1], 'statement')} of one kind in a row,"
         " between two readings of the server's counters; not the medians above."
     )
     disturbed = _taken_away(costs)
-    if trees.nested(costs):
+    if means or trees.nested(costs):
         own = f"{own} {_OWN}"
     if shapes_only:
         leading = [*disturbed, own, _unranked(shapes_only)]
-    elif trees.nested(costs):
+    elif means or trees.nested(costs):
         # Their largest part is a finding: it takes a look at more than the outermost ones.
         leading = [*disturbed, own]
     else:
@@ -66,22 +70,29 @@ def _unranked(shapes_only: str) -> str:
     )
 
 
-def cost_findings(costs: Sequence[CostFinding], shapes_only: str = "") -> list[str]:
+def cost_findings(
+    costs: Sequence[CostFinding], shapes_only: str = "", *, as_trees: bool = False
+) -> list[str]:
     """Return what nested costs say as findings: where the largest own parts lie.
 
     Nothing where the host took much of the time away; what is nested in what, and no more, where
     figures are ``shapes_only``.
     """
-    if not trees.nested(costs):
+    if not (as_trees or trees.nested(costs)):
         return []
     if shapes_only:
         return trees.what_is_nested(costs)
     return [] if _taken_away(costs) else trees.where_it_lies(costs)
 
 
-def cost_figures(costs: Sequence[CostFinding], shapes_only: str = "") -> str:
-    """Return all figures: as trees where parts lie in parts, else as one table."""
-    return (trees.cost_trees if trees.nested(costs) else cost_table)(costs, shapes_only)
+def cost_figures(
+    costs: Sequence[CostFinding], shapes_only: str = "", *, as_trees: bool = False
+) -> str:
+    """Return all figures: as trees where that is asked or parts lie in parts, else as one table."""
+    if not costs:
+        return ""
+    in_trees = as_trees or trees.nested(costs)
+    return (trees.cost_trees if in_trees else cost_table)(costs, shapes_only)
 
 
 def cost_table(costs: Sequence[CostFinding], shapes_only: str = "") -> str:
@@ -108,9 +119,9 @@ def cost_table(costs: Sequence[CostFinding], shapes_only: str = "") -> str:
     return table(headers, rows)
 
 
-def overlapping(costs: Sequence[CostFinding]) -> bool:
+def overlapping(costs: Sequence[CostFinding], *, as_trees: bool = False) -> bool:
     """Say whether `cost_figures` holds a part that runs beside the others."""
-    if trees.nested(costs):
+    if as_trees or trees.nested(costs):
         return trees.overlapping(costs)
     return any(beside for _, beside in _telling_labels(costs))
 
@@ -178,9 +189,10 @@ def _taken_away(costs: Sequence[CostFinding]) -> list[str]:
         share = sum(ns * cost.samples for ns, cost in found) / client_ns
         if share > _DISTURBED:
             ns, most = max(found, key=lambda each: each[0] / each[1].client_ns)
+            of_most = f"{percent(ns / most.client_ns)} of {code(most.statement)}"
+            up_to = f" (up to {of_most})" if len(costs) > 1 else ""
             lines.append(
-                f"**{capital(label)} for {percent(share)} of the time** (up to"
-                f" {percent(ns / most.client_ns)} of {code(most.statement)}): the parts below"
+                f"**{capital(label)} for {percent(share)} of the time**{up_to}: the parts below"
                 " contain that wait, so they are not ranked."
             )
     return lines

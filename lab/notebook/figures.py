@@ -80,6 +80,11 @@ def code(text: str) -> str:
     return f"{fence}{pad}{text}{pad}{fence}"
 
 
+def named(subject: str) -> str:
+    """Return what a figure is of: a kind of statement as code, what is in words as it is."""
+    return subject if " " in subject else code(subject)
+
+
 def statements(named: Sequence[str], known: Sequence[str]) -> str:
     """Return kinds of statement as code, joined; where ``named`` are all ``known``, in short."""
     if len(known) > 1 and set(named) == set(known):

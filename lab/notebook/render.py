@@ -13,9 +13,13 @@ from typing import Any
 from lab.core.files import sha256
 from lab.core.workspace import Workspace
 from lab.measure.findings import Analysis
+from lab.measure.record import Run
 from lab.notebook import comparisons, costs, sentences, views
 from lab.notebook.append import marker_of
+from lab.notebook.batch_upstream import asked, mean_of
+from lab.notebook.batches import position_table
 from lab.notebook.contents import EVIDENCE, contents_comment, joined
+from lab.notebook.curve import plot
 from lab.notebook.entry import Entry, MeasuredRun, Note
 from lab.notebook.evidence import RunFile, session_folder
 from lab.notebook.regions import parse_regions, sealed, shortened, wrap
@@ -41,7 +45,7 @@ __all__ = [
 REGIONS = ("setup", "method", "results", "costs", "comparison", "findings")
 """The regions of a run, in order; each has a template ``region-NAME.md.j2``."""
 
-VERSION = "3"
+VERSION = "4"
 """The version of the regions' form: raised with every change of code that changes their text.
 
 Without that, `lab.notebook.verify` takes each older region for one that was tampered with. A
@@ -153,15 +157,10 @@ def _run_body(workspace: Workspace, name: str, measured: MeasuredRun) -> str:
         "method": {"lines": views.method_lines(run), "sql": views.sql_lines(run)},
         "results": {
             "table": views.results_table(analysis),
+            **_by_position(analysis),
             "remarks": views.results_remarks(run, analysis),
         },
-        "costs": {
-            "lines": costs.cost_lines(analysis.costs, analysis.shapes_only),
-            "table": costs.cost_figures(analysis.costs, analysis.shapes_only),
-            "beside": costs.overlapping(analysis.costs),
-            "rests": costs.rests(analysis.costs),
-            "reading": marked(costs.reading_line(analysis.readings), analysis.shapes_only),
-        },
+        "costs": _costs_context(run, analysis),
         "comparison": _comparison_context(analysis, measured),
         "findings": {"sentences": sentences.findings(analysis)},
     }
@@ -177,6 +176,7 @@ def render_results(workspace: Workspace, analysis: Analysis) -> str:
             "results.txt.j2",
             {
                 "table": views.results_table(analysis),
+                **_by_position(analysis),
                 "session": comparison.session if comparison else None,
                 "comparison": comparisons.comparison_table(comparison) if comparison else "",
                 # Emphasis is for a page; on a terminal it is clutter.
@@ -185,6 +185,31 @@ def render_results(workspace: Workspace, analysis: Analysis) -> str:
         )
     )
     return text.rstrip("\n")
+
+
+def _by_position(analysis: Analysis) -> dict[str, str]:
+    """Return what a batch benchmark says by position: a table and a plot; empty for other runs."""
+    batch = analysis.batch
+    if batch is None:
+        return {"by_position": "", "curve": ""}
+    return {
+        "by_position": position_table(batch, analysis.shapes_only),
+        "curve": "\n".join(plot(batch.bins, batch.fit, analysis.shapes_only)),
+    }
+
+
+def _costs_context(run: Run, analysis: Analysis) -> dict[str, Any]:
+    found, why, batch = analysis.costs, analysis.shapes_only, analysis.batch
+    as_trees = batch is not None
+    means = mean_of(found[0]) if as_trees and found else ""
+    return {
+        "lines": costs.cost_lines(found, why, means=means),
+        "table": costs.cost_figures(found, why, as_trees=as_trees),
+        "beside": costs.overlapping(found, as_trees=as_trees),
+        "rests": costs.rests(found),
+        "reading": marked(costs.reading_line(analysis.readings), why),
+        "asked": asked(run.batch, batch, why) if run.batch and batch else [],
+    }
 
 
 def render_log_heading(workspace: Workspace) -> str:
@@ -221,6 +246,7 @@ def render_message(
         "headline": plain(headline),
         "verdicts": sentences.tally(last) if last else "",
         "medians": sentences.medians(last) if last else "",
+        "of_what": sentences.of_what(last) if last else "",
         "void": plain(last.void) if last else "",
         "shapes_only": last.shapes_only if last else "",
         "place": views.place_text(entry.runs[-1].run) if entry.runs else "",

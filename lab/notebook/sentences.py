@@ -8,6 +8,13 @@ from collections.abc import Mapping, Sequence
 
 from lab.measure.findings import Analysis, CellFinding, ComparisonFinding, Difference
 from lab.measure.record import AUTOCOMMIT
+from lab.notebook.batch_sentences import (
+    batch_findings,
+    batch_headline,
+    batch_means,
+    batch_medians,
+    compared,
+)
 from lab.notebook.comparisons import IN_WORDS, in_words, verdict_text
 from lab.notebook.costs import cost_findings
 from lab.notebook.figures import (
@@ -42,10 +49,20 @@ _NOT_MEASURED = ": not measured here"
 
 def findings(analysis: Analysis) -> list[str]:
     """Return the findings that follow from figures alone, each a sentence or two."""
-    said = [*_compared(analysis), *_costs(analysis), *_shapes(analysis.cells)]
+    said = [*_measured(analysis), *_costs(analysis), *_shapes(analysis.cells)]
     said += [f"{_sentence(warning, analysis)}." for warning in analysis.warnings]
     said = [marked(each, analysis.shapes_only) for each in said]
     return [*said, f"{legend(analysis.shapes_only)}."] if analysis.shapes_only else said
+
+
+def _measured(analysis: Analysis) -> list[str]:
+    """Return what was compared, or else measured; a batch benchmark says both."""
+    against = _compared(analysis)
+    if analysis.batch is None:
+        return against
+    found = batch_findings(analysis.batch, analysis.shapes_only)
+    compared = analysis.comparison and analysis.comparison.cells
+    return [*against, *found] if compared else [*found, *against]
 
 
 def tally(analysis: Analysis) -> str:
@@ -59,19 +76,31 @@ def tally(analysis: Analysis) -> str:
 
 
 def medians(analysis: Analysis) -> str:
-    """Return each valid cell's median with its interval, for running text."""
+    """Return each valid cell's median with its interval, for running text.
+
+    Of a batch benchmark, what a table costs by size.
+    """
+    if analysis.batch:
+        return marked(batch_medians(analysis.batch), analysis.shapes_only)
     measured = [(cell, cell.summary) for cell in analysis.cells if cell.summary and not cell.void]
     figures = ", ".join(f"{cell.statement} {_figure(summary)}" for cell, summary in measured)
     return marked(figures, analysis.shapes_only)
 
 
+def of_what(analysis: Analysis) -> str:
+    """Say what the figures of `medians` are: ``medians with 95% intervals``."""
+    if analysis.batch is None:
+        return "medians with 95% intervals"
+    return batch_means(analysis.batch)
+
+
 def headline(analysis: Analysis) -> str:
     """Return one line without a full stop: what was found of the cell that matters most."""
-    if not analysis.cells:
+    if not analysis.cells and analysis.batch is None:
         return "nothing was measured"
     if analysis.void:
         return f"the run is void: {plain(analysis.void)}"
-    found = _found(analysis)
+    found = batch_headline(analysis, analysis.batch) if analysis.batch else _found(analysis)
     if not analysis.shapes_only:
         return found
     return f"{marked(found, analysis.shapes_only)} († {analysis.shapes_only}: shapes only)"
@@ -167,23 +196,25 @@ def _figure(summary: Summary) -> str:
 def _compared(analysis: Analysis) -> list[str]:
     comparison = analysis.comparison
     if analysis.void:
-        return _baseline(analysis.cells, "Void, and compared with nothing")
+        return _baseline(analysis, "Void, and compared with nothing")
     if comparison is None:
-        return _baseline(analysis.cells, "No earlier run to compare with")
+        return _baseline(analysis, "No earlier run to compare with")
     if comparison.differences:
         told = in_words(comparison.differences)
         if not told:
-            return _baseline(analysis.cells, _not_compared(comparison))
+            return _baseline(analysis, _not_compared(comparison))
         refused = f"Compared with nothing: session {comparison.session} measured {told}"
         also = _fields([each for each in comparison.differences if each.field not in IN_WORDS])
-        return [f"{refused}{f'; {also}, too' if also else ''}.", *_baseline(analysis.cells)]
+        return [f"{refused}{f'; {also}, too' if also else ''}.", *_baseline(analysis)]
     if not comparison.cells:
         reason = f"Nothing can be compared with session {comparison.session}"
-        return _baseline(analysis.cells, reason)
+        return _baseline(analysis, reason)
     said = []
     for verdict in _ORDER:
         cells = {name: c for name, c in comparison.cells.items() if c.verdict is verdict}
-        if verdict in _MOVED:
+        if analysis.batch:
+            said += compared(cells, verdict, analysis.shapes_only)
+        elif verdict in _MOVED:
             said += [_moved(name, cell, comparison) for name, cell in cells.items()]
         elif cells:
             said += _unmoved(verdict, cells, analysis)
@@ -205,9 +236,16 @@ def _fields(differences: Sequence[Difference]) -> str:
     return f"{fields}{also} {'differ' if len(differences) > 1 else 'differs'}"
 
 
-def _baseline(cells: Sequence[CellFinding], reason: str = "") -> list[str]:
-    """Return what was measured, after the ``reason`` why nothing else is said."""
-    measured = [(cell.summary.median_ns, cell) for cell in cells if cell.summary and not cell.void]
+def _baseline(analysis: Analysis, reason: str = "") -> list[str]:
+    """Return what was measured, after the ``reason`` why nothing else is said.
+
+    Of a batch benchmark the reason alone: what was measured is a finding of its own there.
+    """
+    if analysis.batch:
+        return [f"{reason}."] if reason else []
+    measured = [
+        (cell.summary.median_ns, cell) for cell in analysis.cells if cell.summary and not cell.void
+    ]
     if not measured:
         return [f"{reason}; no cell could be measured." if reason else "No cell could be measured."]
     fastest = min(measured, key=lambda pair: pair[0])
@@ -285,9 +323,10 @@ def _costs(analysis: Analysis) -> list[str]:
             unmeasured.setdefault(statements(named, known), []).append(what)
         else:
             said.append(f"Costs of {statements(named, known)}: {warning}.")
+    as_trees = analysis.batch is not None
     missing = "; ".join(f"{', '.join(what)} ({whose})" for whose, what in unmeasured.items())
     said += [f"Not measured here: {missing}."] if missing else []
-    return [*cost_findings(analysis.costs, analysis.shapes_only), *said]
+    return [*cost_findings(analysis.costs, analysis.shapes_only, as_trees=as_trees), *said]
 
 
 def _sentence(warning: str, analysis: Analysis) -> str:

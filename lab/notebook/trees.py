@@ -129,6 +129,7 @@ def _rows(
     nodes: Sequence[Attributed], cost: CostFinding, lead: str, *, top: bool, counted: bool
 ) -> Iterator[_Row]:
     """Yield the rows of siblings and of what lies in them; ``counted`` where they are added up."""
+    nodes = [node for node in nodes if node.ns or node.calls or node.children]
     small = [node for node in nodes if _small(node, cost)]
     groups = [[node for node in small if node.overlaps is beside] for beside in (False, True)]
     folded = [group for group in groups if len(group) > 1]

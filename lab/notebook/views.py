@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lab.measure.findings import Analysis, CellFinding
 from lab.measure.passport import BUILD_COMMIT, BUILD_DIRTY, CLEAN, UNKNOWN
-from lab.measure.record import AUTOCOMMIT, COST, IDLE, LATENCY, TRANSACTION, Block, Run, Stop
+from lab.measure.record import AUTOCOMMIT, COST, IDLE, LATENCY, TRANSACTION, Run, Stop
+from lab.notebook import batches
 from lab.notebook.figures import (
     MISSING,
     code,
@@ -15,18 +16,22 @@ from lab.notebook.figures import (
     percent,
     table,
 )
+from lab.notebook.noise_text import noise_text
 from lab.notebook.shapes import MARK, legend, marked, marked_headers
 from lab.notebook.text import commit_text, plain, short_ids
 from lab.stats.summary import Summary
-from lab.targets.base import SETTINGS_CHANGED, SHAPES_ONLY, Cycle, Operation
+from lab.targets.base import SETTINGS_CHANGED, SHAPES_ONLY, Cycle, ObjectCounts, Operation
 
 _LONGEST_FACT = 60
-_LEAST_WAIT = 0.01
+_COLUMNS = "upstream.columns"
+_SAID_BY_METHOD = {"batch.statement", "batch.sizes", "batch.repetitions"}
 _GROUPS = {
     "server": "Server",
     "build": "Build",
     "state": "State",
     "setting": "Settings",
+    "upstream": "Upstream",
+    "batch": "Batches",
     "host": "Host",
     "client": "Client",
 }
@@ -41,12 +46,11 @@ def setup_lines(run: Run) -> list[str]:
     facts = {**run.passport.alike, **run.passport.noted}
     shown: dict[str, list[str]] = {prefix: [] for prefix in _GROUPS}
     hidden = dict.fromkeys(_GROUPS, 0)
-    unsaid = {SETTINGS_CHANGED, SHAPES_ONLY}
+    unsaid = {SETTINGS_CHANGED, SHAPES_ONLY, *_SAID_BY_METHOD}
     if facts.get(BUILD_COMMIT, UNKNOWN) == UNKNOWN:
         # Nobody knows then what the tree would be changed against.
         unsaid.add(BUILD_DIRTY)
-    # A version says most, so it comes first.
-    for key, value in sorted(facts.items(), key=lambda fact: not fact[0].endswith(".version")):
+    for key, value in sorted(facts.items(), key=lambda fact: _rank(fact[0])):
         prefix, dot, name = key.partition(".")
         if not dot or prefix == "objects" or key in unsaid:
             continue
@@ -66,13 +70,22 @@ def setup_lines(run: Run) -> list[str]:
     return lines
 
 
+def _rank(key: str) -> tuple[bool, bool]:
+    """Return the order of facts: a version says most, settings of an upstream come last."""
+    return not key.endswith(".version"), ".setting." in key
+
+
 def _fact_text(key: str, value: str, facts: dict[str, str]) -> str:
     prefix, _, name = key.partition(".")
     if key == BUILD_COMMIT and value != UNKNOWN:
         return commit_text(facts[key], dirty=facts.get(BUILD_DIRTY, CLEAN) != CLEAN)
     if key == BUILD_DIRTY:
         return "clean" if value == CLEAN else f"changed since: {value}"
-    return code(f"{name}={value}") if prefix == "setting" else f"{name} {value}"
+    if key == _COLUMNS:
+        return f"{name} {code(value)}"
+    if prefix == "setting" or name.startswith("setting."):
+        return code(f"{name.removeprefix('setting.')}={value}")
+    return f"{name} {value}"
 
 
 def _as_shipped(setting: str, facts: dict[str, str]) -> bool:
@@ -81,9 +94,9 @@ def _as_shipped(setting: str, facts: dict[str, str]) -> bool:
 
 def objects_text(run: Run) -> str:
     """Return the object counts that the run began with, exactly."""
-    if not run.blocks:
+    counts = _counts(run)
+    if counts is None:
         return "objects not counted"
-    counts = run.blocks[0].objects_before
     kinds = [f"{kind} {count:,}" for kind, count in sorted(counts.by_type.items()) if count]
     detail = f" ({', '.join(kinds)})" if kinds else ""
     fixtures = f" and {counted(counts.fixtures, 'fixture')} of the lab" if counts.fixtures else ""
@@ -93,15 +106,32 @@ def objects_text(run: Run) -> str:
 def place_text(run: Run) -> str:
     """Return where the run was made, in short: ``on postgres at 1,000 objects``.
 
-    The mode is in it where it is not autocommit.
+    The mode is in it where it is not autocommit, which goes without saying for a batch benchmark.
     """
-    at = f" at {counted(run.blocks[0].objects_before.total, 'object')}" if run.blocks else ""
-    mode = "" if run.plan.mode == AUTOCOMMIT else f" in {run.plan.mode} mode"
+    counts = _counts(run)
+    at = f" at {counted(counts.total, 'object')}" if counts else ""
+    mode = "" if run.plan.mode == AUTOCOMMIT or run.batch else f" in {run.plan.mode} mode"
     return f"on {plain(run.target)}{at}{mode}"
+
+
+def measured_title(run: Run) -> str:
+    """Return what was measured where: ``DDL latency on postgres at 1,000 objects``."""
+    what = f"Batches of {run.batch.plan.statement}" if run.batch else "DDL latency"
+    counts = _counts(run)
+    at = f" at {counts.total:,} objects" if counts else ""
+    return f"{what} on {plain(run.target)}{at}"
+
+
+def _counts(run: Run) -> ObjectCounts | None:
+    if run.batch:
+        return ObjectCounts(batches.objects_by_type(run))
+    return run.blocks[0].objects_before if run.blocks else None
 
 
 def method_lines(run: Run) -> list[str]:
     """Return how a run of this plan is made, a sentence or two a line."""
+    if run.batch:
+        return batches.method_lines(run.batch)
     plan = run.plan
     lines = [
         _latency_text(plan.mode),
@@ -158,7 +188,12 @@ def _sql(statements: tuple[str, ...]) -> str:
 
 
 def results_table(analysis: Analysis) -> str:
-    """Return the table of cells; a percentile has a column where some cell carries it."""
+    """Return the table of cells; a percentile has a column where some cell carries it.
+
+    Of a batch benchmark, the table of sizes.
+    """
+    if analysis.batch:
+        return batches.size_table(analysis.batch, analysis.shapes_only)
     summaries = [cell.summary for cell in analysis.cells if cell.summary is not None]
     tails = {
         "p90 (ms)": any(summary.p90_ns is not None for summary in summaries),
@@ -205,6 +240,8 @@ def results_remarks(run: Run, analysis: Analysis) -> list[str]:
 
     And what is this run's own: seed, blocks, and what the host did meanwhile.
     """
+    if run.batch and analysis.batch:
+        return batches.results_remarks(run, run.batch, analysis.batch, analysis.shapes_only)
     remarks = []
     if run.void:
         remarks.append(
@@ -223,7 +260,9 @@ def results_remarks(run: Run, analysis: Analysis) -> list[str]:
     remarks += _precision(run, analysis)
     if run.blocks:
         remarks.append(marked(_course(run), analysis.shapes_only))
-        remarks.append(f"Meanwhile on the host: {_noise_text(run.blocks)}.")
+        remarks.append(
+            f"Meanwhile on the host: {noise_text([block.noise for block in run.blocks])}."
+        )
     return remarks
 
 
@@ -307,16 +346,3 @@ def _course(run: Run) -> str:
         + f", within {counted(boots, 'boot')} of the server; opening the connection took"
         f" {ms(connection_ns)} ms."
     )
-
-
-def _noise_text(blocks: tuple[Block, ...]) -> str:
-    loads = [block.noise.load_1min for block in blocks]
-    low, high = f"{min(loads):.1f}", f"{max(loads):.1f}"
-    parts = [f"load {low}" if low == high else f"load {low} to {high}"]
-    steal = max(block.noise.steal for block in blocks)
-    parts.append(f"up to {percent(steal)} of CPU time stolen" if steal else "no CPU time stolen")
-    for resource, name in (("cpu", "a CPU"), ("io", "I/O"), ("memory", "memory")):
-        shares = [b.noise.pressure[resource] for b in blocks if resource in b.noise.pressure]
-        if shares and max(shares) >= _LEAST_WAIT:
-            parts.append(f"some task waiting for {name} up to {percent(max(shares))} of the time")
-    return ", ".join(parts)

@@ -15,8 +15,10 @@ from lab.provision import environment as environments
 from lab.provision.environment import EnvironmentStep
 from lab.provision.population import PopulationStep
 from lab.provision.steps import DeclaredStep, Look, converge
+from lab.provision.upstream import declared_step, stop
 from lab.provision.variables import VariablesStep
 from lab.targets.base import Environment
+from lab.upstream.upstream import Upstream
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +35,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     diff: tuple[str, ...] = ()
 
 
-def declared_steps(environment: Environment, config: Config) -> tuple[DeclaredStep, ...]:
+def declared_steps(
+    environment: Environment, config: Config, upstream: Upstream | None = None
+) -> tuple[DeclaredStep, ...]:
     """Return what ``config`` declares, in the order in which it is brought about."""
     steps: list[DeclaredStep] = [EnvironmentStep(environment=environment, as_declared=True)]
     variables = environment.variables
@@ -49,18 +53,27 @@ def declared_steps(environment: Environment, config: Config) -> tuple[DeclaredSt
                 schema=declared.schema,
             )
         )
+    if upstream is not None and config.upstream.tables is not None:
+        steps.append(declared_step(upstream, config.upstream))
     return tuple(steps)
 
 
 def up(
-    environment: Environment, config: Config, *, check: bool, diff: bool, progress: Progress
+    environment: Environment,
+    config: Config,
+    *,
+    check: bool,
+    diff: bool,
+    progress: Progress,
+    upstream: Upstream | None = None,
 ) -> Outcome:
     """Bring about what ``config`` declares; under ``check`` say what that would do.
 
     A step that fails ends it: the outcome carries the error, with its exit code, beside the steps,
     and running it again goes on from there. The steps carry their differences only with ``diff``.
     """
-    converged = converge(declared_steps(environment, config), check=check, progress=progress)
+    declared = declared_steps(environment, config, upstream)
+    converged = converge(declared, check=check, progress=progress)
     steps = converged.steps
     if not diff:
         steps = tuple(msgspec.structs.replace(step, diff=()) for step in steps)
@@ -73,12 +86,12 @@ def up(
     )
 
 
-def status(environment: Environment, config: Config) -> Outcome:
+def status(environment: Environment, config: Config, upstream: Upstream | None = None) -> Outcome:
     """Compare what ``config`` declares with what is; change nothing.
 
     A difference is a finding and no failure: the exit code is 0.
     """
-    parts = [_compared(step) for step in declared_steps(environment, config)]
+    parts = [_compared(step) for step in declared_steps(environment, config, upstream)]
     differing = [part for part in parts if part.status is not Status.OK]
     return Outcome(
         summary=_verdict(parts, differing),
@@ -89,9 +102,23 @@ def status(environment: Environment, config: Config) -> Outcome:
     )
 
 
-def down(environment: Environment, *, check: bool, progress: Progress) -> Outcome:
-    """Stop what the lab started, and keep the states; ``ok`` where nothing runs."""
-    return environments.stop(environment, check=check, progress=progress)
+def down(
+    environment: Environment,
+    *,
+    check: bool,
+    progress: Progress,
+    upstream: Upstream | None = None,
+) -> Outcome:
+    """Stop what the lab started, and keep the states; ``ok`` where nothing runs.
+
+    The upstream goes last: what reads it has ended then.
+    """
+    stopped = environments.stop(environment, check=check, progress=progress)
+    if upstream is None:
+        return stopped
+    steps = (*stopped.steps, stop(upstream, check=check, progress=progress))
+    data = {**stopped.data, "upstream": upstream.found()}
+    return Outcome(status=gravest(steps), steps=steps, data=data)
 
 
 def _compared(step: DeclaredStep) -> Part:

@@ -18,7 +18,10 @@ from lab.core.results import Outcome, Status
 from lab.core.tables import table
 from lab.core.workspace import Workspace
 from lab.measure import host
+from lab.servers.records import Condition
 from lab.targets.base import Environment
+from lab.upstream.assembly import open_recorded
+from lab.upstream.checks import orphans
 from lab.vcs.detect import open_repository
 
 _FINE, _LOOK, _MISSING = "ok", "look", "missing"
@@ -48,6 +51,7 @@ def examine(environment: Environment, workspace: Workspace, config: Config) -> O
         Finding(name="python", status=_FINE, found=sys.version.split()[0]),
         _environment(environment),
         *_alarms(environment),
+        *_upstream(workspace, config),
         _program("jj", "sessions are recorded by git commits, where git is installed"),
         _program("git", "sessions are recorded only where jj is installed"),
         _repository(workspace, config),
@@ -91,6 +95,31 @@ def _alarms(environment: Environment) -> list[Finding]:
         )
         for alarm in alarms
     ]
+
+
+def _upstream(workspace: Workspace, config: Config) -> list[Finding]:
+    """Return what endangers the upstream, where one was brought up, and what it endangers."""
+    name = "upstream"
+    try:
+        upstream = open_recorded(workspace, config)
+        if upstream is None:
+            return []
+        found = upstream.found()
+        running = found.condition is Condition.RUNNING
+        held = orphans(upstream.slots()) if running else None
+    except LabError as error:
+        return [Finding(name=name, status=_MISSING, found=error.what, cost=error.remedy)]
+    said = ", ".join(filter(None, (found.provider, found.condition.value, found.detail)))
+    findings = [Finding(name=name, status=_FINE, found=said)]
+    if found.volatile:
+        cost = "the upstream, with all its tables, may be lost at any restart"
+        findings.append(
+            Finding(name="upstream's data", status=_LOOK, found=found.volatile, cost=cost)
+        )
+    if held is not None and not held.passed:
+        cost = f"its disk fills up. {held.remedy}"
+        findings.append(Finding(name="upstream's WAL", status=_LOOK, found=held.found, cost=cost))
+    return findings
 
 
 def _program(name: str, cost: str) -> Finding:

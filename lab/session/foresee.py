@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 from lab.core.results import Outcome, Status, Step, gravest
 from lab.measure.foresight import foreseen_readings, readings_text
 from lab.measure.plan import foreseen_statements, make_plan
 from lab.measure.record import Plan
 from lab.provision.failures import explained
+from lab.session.batching import foresee_batches
 from lab.session.context import Context
 from lab.session.measuring import next_number, settings_of, verify
 from lab.session.opening import MeasureOptions, Session
@@ -31,6 +33,23 @@ def foresee_start(
 
 def foresee_measure(context: Context, session: Session | None, options: MeasureOptions) -> Outcome:
     """Say what `measure` would do now; refuse what it would refuse."""
+    steps, data = _foresee_run(context, session, options)
+    if session is None or session.opening.whole:
+        steps += foresee_recording(context, session)
+    return Outcome(
+        status=Status.WOULD_CHANGE,
+        steps=tuple(steps),
+        data={"session": _number(context, session), **data},
+    )
+
+
+def _foresee_run(
+    context: Context, session: Session | None, options: MeasureOptions
+) -> tuple[list[Step], dict[str, Any]]:
+    """Say what the measurement alone would do, as steps and as data; ``session`` may be none."""
+    if options.of_batches:
+        batches, data = foresee_batches(context, options)
+        return [*_foresee_ready(context, session, options.objects), *batches], data
     plan = make_plan(settings_of(context.config, options))
     workload = context.environment.workload(plan.statements)
     steps = _foresee_ready(context, session, options.objects)
@@ -40,17 +59,14 @@ def foresee_measure(context: Context, session: Session | None, options: MeasureO
     named = ", ".join(plan.statements)
     why = f"{named}: {least:,} statements or more, in {plan.mode} mode"
     steps.append(Step(name="measure", status=_WOULD, why=why))
-    if session is None or session.opening.whole:
-        steps += foresee_recording(context, session)
-    return Outcome(
-        status=Status.WOULD_CHANGE,
-        steps=tuple(steps),
-        data={
-            "session": _number(context, session),
-            "statements": plan.statements,
-            "least_statements": least,
-        },
-    )
+    return steps, {"statements": plan.statements, "least_statements": least}
+
+
+def foresee_unlogged(context: Context, options: MeasureOptions) -> Outcome:
+    """Say what batches outside of a session would do now; refuse what would be refused."""
+    batches, data = foresee_batches(context, options)
+    steps = (*_foresee_environment(context, options.objects), *batches)
+    return Outcome(status=_WOULD, steps=steps, data={"session": None, **data})
 
 
 def foresee_recording(context: Context, session: Session | None) -> list[Step]:
@@ -68,6 +84,10 @@ def _foresee_ready(context: Context, session: Session | None, objects: int | Non
     if repository is not None:
         files = [context.workspace.log, context.workspace.prompt]
         repository.require_ready(session.id if session else _NOT_OPENED, files)
+    return _foresee_environment(context, objects)
+
+
+def _foresee_environment(context: Context, objects: int | None) -> list[Step]:
     situation = context.environment.inspect()
     if situation.phase is not Phase.RUNNING:
         why = f"{situation.phase.value}; would be started and verified"

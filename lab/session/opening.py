@@ -14,26 +14,57 @@ from lab.core.workspace import Workspace
 from lab.notebook.evidence import RunFile
 from lab.session.journal import DONE, Journal
 
+LATENCY = "latency"
+BATCH = "batch"
+PLANS = (LATENCY, BATCH)
+"""What can be measured: kinds of statement by themselves, or several in one transaction."""
+
 
 class MeasureOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the flags of ``session.measure`` asked for; None where a flag was not given."""
+    """What the flags of ``session.measure`` asked for; None where a flag was not given.
 
+    ``sizes``, ``repetitions``, ``sweep`` (``--upstream-sweep``) and ``grow`` are of plan batch.
+    """
+
+    plan: str | None = None
     statements: tuple[str, ...] | None = None
     samples: int | None = None
     objects: int | None = None
     mode: str | None = None
     budget_s: int | None = None
+    sizes: tuple[int, ...] | None = None
+    repetitions: int | None = None
+    sweep: tuple[int, ...] | None = None
+    grow: bool | None = None
+
+    @property
+    def of_batches(self) -> bool:
+        """Whether transactions of several statements are to be measured."""
+        return self.plan == BATCH
+
+    def same_as(self, other: MeasureOptions) -> bool:
+        """Say whether both measure the same; growing the upstream is no part of that."""
+        first, second = (
+            msgspec.structs.replace(each, plan=each.plan or LATENCY, grow=None)
+            for each in (self, other)
+        )
+        return first == second
 
     def text(self) -> str:
         """Return the options as they would be given."""
         given = [
+            ("--plan", self.plan),
             ("--statements", ",".join(self.statements or ())),
             ("--samples", self.samples),
             ("--objects", self.objects),
             ("--mode", self.mode),
             ("--budget", self.budget_s),
+            ("--sizes", ",".join(map(str, self.sizes or ()))),
+            ("--repetitions", self.repetitions),
+            ("--upstream-sweep", ",".join(map(str, self.sweep or ()))),
         ]
         shown = [f"{flag} {value}" for flag, value in given if value not in (None, "")]
+        shown += ["--grow"] if self.grow else []
         return " ".join(shown) or "no options"
 
 

@@ -8,7 +8,6 @@ import shutil
 from lab.core.errors import ExternalError, LabError, StateMismatchError
 from lab.core.results import Outcome, Status, Step, gravest
 from lab.measure.findings import Analysis
-from lab.measure.plan import make_plan
 from lab.measure.record import Run
 from lab.notebook import evidence
 from lab.notebook.render import render_results
@@ -16,7 +15,16 @@ from lab.provision.variables import restore_for_session
 from lab.session.context import Context
 from lab.session.finishing import Finished, finish, require_finishable
 from lab.session.foresee import foresee_measure, foresee_recording, foresee_start
-from lab.session.measuring import add_run, adopt_written_run, analysed, prepare, ready, settings_of
+from lab.session.measuring import (
+    add_run,
+    adopt_written_run,
+    analysed,
+    asked_of,
+    failed_transactions,
+    prepare,
+    ready,
+    require_measurable,
+)
 from lab.session.notes import release_notes
 from lab.session.opening import (
     MeasureOptions,
@@ -26,6 +34,7 @@ from lab.session.opening import (
     open_session,
     require_session,
 )
+from lab.session.plans import require_sense
 
 
 def start(context: Context, *, goal: str, objects: int | None, check: bool) -> Outcome:
@@ -38,7 +47,7 @@ def start(context: Context, *, goal: str, objects: int | None, check: bool) -> O
     """
     session = open_session(context.workspace)
     if session is not None and (session.opening.whole or session.finishing):
-        raise _unfinished(session)
+        raise unfinished(session)
     if session is not None:
         _refuse_other_goal(session, goal)
     if check:
@@ -68,19 +77,25 @@ def start(context: Context, *, goal: str, objects: int | None, check: bool) -> O
     )
 
 
-def measure(context: Context, *, goal: str, options: MeasureOptions, check: bool) -> Outcome:
+def measure(
+    context: Context, *, goal: str, options: MeasureOptions, check: bool, keep: bool = False
+) -> Outcome:
     """Measure: inside an open session one more run; outside of one, the whole step.
 
     A whole step that was interrupted is gone on with, not begun anew, once it holds a run; one
-    that could not measure anything leaves no session behind.
+    that could not measure anything leaves no session behind. ``keep`` leaves the tables that
+    batches made in place.
 
     Raises
     ------
+    UsageError
+        The options contradict each other, or what they ask for cannot be measured.
     StateMismatchError
         What is open does not fit what is asked for.
     ExternalError
         Not one block could be measured.
     """
+    require_sense(options)
     session = open_session(context.workspace)
     if session is not None and not session.opening.whole:
         _refuse_other_goal(session, goal)
@@ -90,20 +105,18 @@ def measure(context: Context, *, goal: str, options: MeasureOptions, check: bool
         if not check:
             _discard(context, session)
         session = None
-    if session is not None and session.opening.whole:
-        options = session.opening.options
-    plan = make_plan(settings_of(context.config, options))
-    # What cannot be measured is refused before a session is opened for it.
-    context.environment.workload(plan.statements)
+    options = asked_of(session, options)
     if check:
         return foresee_measure(context, session, options)
+    # What cannot be measured is refused before a session is opened for it.
+    options = require_measurable(context, options)
     steps: list[Step] = []
     if session is None:
         session = create_session(context.workspace, goal=goal, whole=True, options=options)
     elif session.opening.whole:
         steps.append(Step(name="session", status=Status.OK, why="going on where it stopped"))
     try:
-        run, added = _measured(context, session, options)
+        run, added = _measured(context, session, options, keep=keep)
         steps += added
     except LabError:
         if session.opening.whole and not _holds_something(session):
@@ -164,14 +177,24 @@ def abort(context: Context, *, check: bool) -> Outcome:
     return Outcome(status=status, steps=tuple(steps), data={"session": number, "kept": str(kept)})
 
 
+def unfinished(session: Session) -> StateMismatchError:
+    """Return the error for a session that a command was interrupted in."""
+    going_on = "session.measure" if session.opening.whole else "session.finish"
+    return StateMismatchError(
+        f"{session.label().capitalize()} was interrupted and is not finished.",
+        code="session.unfinished",
+        remedy=f"Go on with it by `invoke {going_on}`.",
+    )
+
+
 def _measured(
-    context: Context, session: Session, options: MeasureOptions
+    context: Context, session: Session, options: MeasureOptions, *, keep: bool
 ) -> tuple[Run | None, list[Step]]:
     """Add the run that is missing; none is, where an interrupted whole step has one."""
     steps = prepare(context, session)
     if session.finishing or (session.opening.whole and _has_valid_run(context, session)):
         return None, steps
-    run, added = add_run(context, session, options)
+    run, added = add_run(context, session, options, keep=keep)
     return run, [*steps, *added]
 
 
@@ -203,6 +226,7 @@ def _one_more_run(context: Context, session: Session, steps: list[Step]) -> Outc
         steps=tuple(steps),
         text=render_results(context.workspace, analyses[-1]),
         data={"session": session.number, "runs": analyses},
+        warnings=failed_transactions(analyses[-1:]),
         hint="`invoke session.note --finding TEXT`, then `invoke session.finish`",
     )
 
@@ -231,7 +255,7 @@ def _finished_outcome(context: Context, finished: Finished, steps: list[Step]) -
             "runs": analyses,
             "recorded": recorded,
         },
-        warnings=recorded.warnings if recorded else (),
+        warnings=(*failed_transactions(analyses), *(recorded.warnings if recorded else ())),
         hint="`invoke session.brief` says where the investigation stands",
     )
 
@@ -240,9 +264,9 @@ def _is_other(session: Session, goal: str, options: MeasureOptions) -> bool:
     """Say whether a command asks for something else than the interrupted whole step did."""
     opening = session.opening
     if session.finishing and not opening.whole:
-        raise _unfinished(session)
+        raise unfinished(session)
     asked = options != MeasureOptions()
-    other = bool(goal and goal != opening.goal) or (asked and options != opening.options)
+    other = bool(goal and goal != opening.goal) or (asked and not options.same_as(opening.options))
     return opening.whole and other
 
 
@@ -267,21 +291,15 @@ def _refuse_other_goal(session: Session, goal: str) -> None:
         )
 
 
-def _unfinished(session: Session) -> StateMismatchError:
-    going_on = "session.measure" if session.opening.whole else "session.finish"
-    return StateMismatchError(
-        f"{session.label().capitalize()} was interrupted and is not finished.",
-        code="session.unfinished",
-        remedy=f"Go on with it by `invoke {going_on}`.",
-    )
-
-
 def _void_outcome(session: Session, run: Run, steps: list[Step]) -> Outcome:
+    # A whole step goes on with what it was begun with.
+    of_batches = run.batch is not None and not session.opening.whole
+    again = f"session.measure{' --plan batch' if of_batches else ''}"
     failure = ExternalError(
         f"The run is void: {run.void}.",
         code="run.void",
         why=f"What was measured is kept as evidence of session {session.number}.",
-        remedy="`invoke session.measure` measures anew within the same session; "
+        remedy=f"`invoke {again}` measures anew within the same session; "
         "`invoke session.abort` gives it up.",
     )
     return Outcome(

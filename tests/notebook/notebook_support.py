@@ -16,16 +16,8 @@ from lab.measure.findings import (
     CostFinding,
     Difference,
 )
-from lab.measure.record import (
-    SCHEMA_VERSION,
-    Block,
-    HostNoise,
-    Passport,
-    Plan,
-    Run,
-    Sample,
-    Stop,
-)
+from lab.measure.host_noise import HostNoise
+from lab.measure.record import SCHEMA_VERSION, Block, Passport, Plan, Run, Sample, Stop
 from lab.metrics.reading import Kind, Reading, Series
 from lab.metrics.tree import Attributed
 from lab.stats.summary import Comparison, Summary, Verdict

@@ -14,7 +14,8 @@ from notebook_support import comparison, make_analysis, make_run
 from lab.core.errors import PreconditionError
 from lab.core.workspace import Workspace
 from lab.measure.findings import Difference
-from lab.measure.record import HostNoise, Run
+from lab.measure.host_noise import HostNoise
+from lab.measure.record import Run
 from lab.notebook import evidence
 from lab.notebook.entries import parse_entries
 from lab.notebook.figures import amount, code, ms, percent, significant, table
