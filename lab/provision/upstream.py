@@ -126,7 +126,9 @@ def status(upstream: Upstream, config: UpstreamConfig) -> Outcome:
             text=_as_table(rows),
             data={**_data(upstream), "published": None, "slots": None, "differences": None},
             warnings=warnings,
-            hint="invoke upstream.up",
+            hint="invoke upstream.up"
+            if record is None or upstream.provider.owned
+            else "Whoever runs that server has to start it.",
         )
     differences, more = _differences(upstream, wanted, declared_columns(config, record))
     published, slots = _published(upstream), upstream.slots()
@@ -278,7 +280,7 @@ def _to_be_done_there(
 ) -> Outcome:
     error = not_adopted(upstream.found().address)
     error.remedy = (
-        "Run the SQL that is listed there, as an administrator, or let the lab run it: the same"
+        "Run the listed SQL on that server, as an administrator, or let the lab run it: the same"
         " command with --adopt."
     )
     script = upstream.missing_sql(tables, columns)

@@ -205,7 +205,7 @@ def test_somebody_elses_server_is_changed_only_once_adopted(elsewhere: EmbeddedS
         refused = up(upstream)
         assert refused.failure is not None
         assert (refused.failure.code, refused.exit_code) == ("upstream.not-adopted", 3)
-        assert refused.failure.remedy.startswith("Run the SQL")
+        assert refused.failure.remedy.startswith("Run the listed SQL")
         assert "--adopt" in refused.failure.remedy
         script = "\n".join(refused.data["sql"])
         assert upstream.records.password() not in refused.text
@@ -242,6 +242,23 @@ def test_somebody_elses_server_is_changed_only_once_adopted(elsewhere: EmbeddedS
             assert word in forgotten.why
         assert made.upstream.record() is None
         assert made.upstream.found().condition is Condition.RUNNING
+
+
+def test_of_somebody_elses_server_that_is_down_nobody_is_told_to_bring_it_up(
+    elsewhere: EmbeddedServer,
+) -> None:
+    url = f"postgres://owner@127.0.0.1:{elsewhere.inspect().port}/theirs"
+    with place(provider="url", url=url) as made:
+        made.upstream.start(QUIET)
+        elsewhere.stop(QUIET)
+        try:
+            shown = provision.status(made.upstream, made.config.upstream)
+            assert (shown.summary, shown.exit_code) == ("The upstream does not run.", 0)
+            assert "upstream.up" not in shown.hint
+            (check,) = provision.verify(made.upstream, None).data["checks"]
+            assert check.remedy.startswith("Whoever runs it has to start it")
+        finally:
+            elsewhere.start(QUIET)
 
 
 def test_a_server_that_cannot_be_a_source_says_which_settings() -> None:

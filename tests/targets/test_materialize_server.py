@@ -217,7 +217,7 @@ def test_a_start_that_compiles_yet_is_waited_for(whole_lab: MaterializeDriver) -
     # The metadata store runs then: the point at which the command is killed is its start's, too.
     lab.ok("env.start")
     lab.end()
-    set_behaviour(lab.checkout, Law(), build_seconds=4.0, boot_ms=150.0)
+    set_behaviour(lab.checkout, Law(), build_seconds=8.0, boot_ms=150.0)
     before = lab.log.count(BOOTS)
     assert lab.run("env.start", LAB_KILL_AT="env.start.launch:after").code == KILLED
     looked = lab.json("env.status").data["situation"]
