@@ -75,4 +75,6 @@ check mypy
 check lint-imports
 [ -z "$failed" ] || fail "static checks that failed, before any test ran:$failed"
 
-exec python -m pytest -n 2 --dist loadscope "$@"
+# The tests run real servers against real clocks on a machine that may be shared: one that fails is
+# tried once more, and the summary names each that needed it.
+exec python -m pytest -n 2 --dist loadscope --reruns 1 -rR "$@"

@@ -11,19 +11,21 @@ from lab.core.errors import UsageError
 _WHOLE = r"-?[0-9]{1,18}|[0-9]{1,3}(?:[_,][0-9]{3}){1,5}"
 
 
-def whole_number(flag: str, text: str, *, least: int) -> int | None:
+def whole_number(flag: str, text: str, *, least: int, most: int | None = None) -> int | None:
     """Return the number that ``text`` says, None where the flag was not given.
 
     Raises
     ------
     UsageError
-        It is no whole number, or below ``least``.
+        It is no whole number, below ``least``, or above ``most``.
     """
     if not text:
         return None
-    if not re.fullmatch(_WHOLE, text) or _number(text) < least:
+    fits = re.fullmatch(_WHOLE, text) and _number(text) >= least
+    if not fits or (most is not None and _number(text) > most):
+        span = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
         raise UsageError(
-            f"{flag} takes a whole number of at least {least:,}, not {text!r}.",
+            f"{flag} takes a whole number {span}, not {text!r}.",
             code="usage.number",
             remedy="Give it in digits; thousands may be set apart, as in 100,000.",
         )

@@ -16,6 +16,7 @@ import msgspec
 
 from lab.core.errors import UsageError
 from lab.core.files import explain
+from lab.core.limits import MOST_REPETITIONS, MOST_STATEMENTS, MOST_TABLES
 from lab.core.nearest import nearest
 
 PREFIX = "LAB_"
@@ -116,13 +117,13 @@ class BatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     repeated besides.
     """
 
-    sizes: tuple[Annotated[int, msgspec.Meta(ge=1, le=5000)], ...] = (
+    sizes: tuple[Annotated[int, msgspec.Meta(ge=1, le=MOST_STATEMENTS)], ...] = (
         *(1, 5, 10, 25, 50),
         *(100, 200, 300, 500),
     )
-    repetitions: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
-    sweep: tuple[Annotated[int, msgspec.Meta(ge=1, le=100_000)], ...] = ()
-    sweep_size: Annotated[int, msgspec.Meta(ge=1, le=5000)] = 10
+    repetitions: Annotated[int, msgspec.Meta(ge=1, le=MOST_REPETITIONS)] = 3
+    sweep: tuple[Annotated[int, msgspec.Meta(ge=1, le=MOST_TABLES)], ...] = ()
+    sweep_size: Annotated[int, msgspec.Meta(ge=1, le=MOST_STATEMENTS)] = 10
 
 
 class SessionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
