@@ -83,11 +83,14 @@ def _error_fields(task: str, error: BaseException) -> dict[str, Any]:
         remedy = _by_name(error.remedy)
         return {"code": error.code, "what": error.what, "why": error.why, "next": remedy}
     if isinstance(error, KeyboardInterrupt):
+        # A task that keeps nothing on the way says so in a note (PEP 678).
+        own = _by_name(" ".join(getattr(error, "__notes__", ())))
         return {
             "code": "interrupted",
             "what": f"Interrupted{f' by {error}' if str(error) else ''}.",
             "why": "",
-            "next": "Everything recorded so far is kept. Run the same command again "
+            "next": own
+            or "Everything recorded so far is kept. Run the same command again "
             f"(`{_program()} {task}`): it goes on from there.",
         }
     return {

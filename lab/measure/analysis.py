@@ -19,7 +19,7 @@ from lab.measure.findings import (
 )
 from lab.measure.noise import noise_warnings
 from lab.measure.passport import shapes_only
-from lab.measure.record import COST, IDLE, Block, Run
+from lab.measure.record import COST, IDLE, NO_SESSION, Block, Run
 from lab.metrics.attribute import attribute, total
 from lab.metrics.reading import Delta, difference
 from lab.metrics.tree import CostSheet
@@ -163,13 +163,15 @@ def _run_warnings(run: Run) -> Iterator[str]:
 def _comparison_warnings(comparison: ComparisonFinding | None) -> Iterator[str]:
     if comparison is None:
         return
+    earlier = comparison.earlier
+    logged = comparison.session != NO_SESSION
     if comparison.same_boot:
         yield (
-            f"this run and that of session {comparison.session} were taken on one boot of the "
+            f"this run and {'that of ' if logged else ''}{earlier} were taken on one boot of the "
             "server: it is compared with itself at a later time"
         )
     if comparison.noisy:
         yield (
-            f"no verdict is drawn against session {comparison.session}, because the host disturbed "
+            f"no verdict is drawn against {earlier}, because the host disturbed "
             f"{' and '.join(comparison.noisy)}"
         )

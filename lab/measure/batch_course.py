@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -15,16 +16,16 @@ from lab.measure.batch_ledger import Ledger
 from lab.measure.batch_plan import BatchOrder
 from lab.measure.batch_record import Batch
 from lab.measure.batch_timing import Taken, time_transaction
+from lab.measure.batch_watch import AwayError, Watch, sentences
 from lab.measure.block import changed_counts
 from lab.measure.host import noise_since, probe_noise
 from lab.measure.host_noise import HostNoise
 from lab.measure.sampler import Sampler, answers, interrupt
 from lab.metrics.reading import Delta, Reading, difference
 from lab.targets.base import Connection, Environment, ObjectCounts, Sourcing, Trouble
-from lab.upstream.activity import Activity
 from lab.upstream.upstream import Upstream
 
-_SETTLE_S = 30.0
+_PACE_S = 0.2
 _CHANGED = "the object count changed"
 
 
@@ -41,7 +42,8 @@ class BatchScene(msgspec.Struct, frozen=True, kw_only=True):
 
     ``boot`` is the start of the target that the run belongs to, ``objects`` what was there at its
     beginning, ``telling`` names the series that costs are made of. What moved in the counters is
-    kept of the transactions with the indices ``kept``.
+    kept of the transactions with the indices ``kept``. A statement is given up after ``timeout_s``,
+    an upstream that does not answer after ``back_s``.
     """
 
     environment: Environment
@@ -52,6 +54,7 @@ class BatchScene(msgspec.Struct, frozen=True, kw_only=True):
     telling: frozenset[str]
     kept: frozenset[int]
     timeout_s: float
+    back_s: float
 
 
 class BatchSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,22 +102,19 @@ class BatchCourse:
         self._progress = progress
         self._tables: dict[int, frozenset[int]] = {}
         self._explained: set[str] = set()
-        self._reconnected = False
-        self._activity = Activity(scene.upstream, source.database)
+        self._lost = 0
+        self._watch = Watch(scene.upstream, source.database, ledger)
         try:
             self._measured = self._connected()
         except BaseException:
-            self._activity.close()
+            self._watch.close()
             raise
 
     def close(self) -> None:
         """End what is under way, and close both connections."""
         interrupt(self._measured)
         self._measured.close()
-        with contextlib.suppress(psycopg.Error, LabError):
-            self._ledger.saw(self._activity.shapes_seen(), self._activity.unknown())
-        with contextlib.suppress(psycopg.Error):
-            self._activity.close()
+        self._watch.close()
 
     def run(self, orders: Sequence[BatchOrder], stage: Stage) -> None:
         """Carry out ``orders``, and make sure that what was committed is there.
@@ -128,20 +128,22 @@ class BatchCourse:
         try:
             for order in orders:
                 self._take(order, stage)
-        finally:
-            # Where the target is lost the run is void, and there is nothing to look at.
-            with contextlib.suppress(psycopg.Error, LabError):
-                made = self._source.sourcing.made(self._scene.observer)
-                for batch in self._ledger.require(self._tables, made):
-                    self._tell_void(batch)
+        except (LostError, ChangedError):
+            self._require_made()
+            raise
+        # Not after Ctrl-C: nothing is kept then, and a busy target would hold up the end.
+        self._require_made()
+
+    def _require_made(self) -> None:
+        # Where the target is lost the run is void, and there is nothing to look at.
+        with contextlib.suppress(psycopg.Error, LabError):
+            made = self._source.sourcing.made(self._scene.observer)
+            for batch in self._ledger.require(self._tables, made):
+                self._tell_void(batch)
 
     def _take(self, order: BatchOrder, stage: Stage) -> None:
         """Carry out one transaction between two looks, so that the lab's work is in no figure."""
-        try:
-            self._settle()
-            before = self._look(order)
-        except (psycopg.Error, LabError) as error:
-            raise LostError(f"transaction {order.index} could not be begun: {error}") from error
+        before = self._look_first(order)
         changed = changed_counts(self._scene.objects.by_type, before.objects.by_type)
         if changed:
             raise ChangedError(f"before transaction {order.index} {_CHANGED}: {changed}")
@@ -149,7 +151,9 @@ class BatchCourse:
         numbers = self._source.numbers(order)
         sampler = Sampler(self._measured, self._scene.timeout_s)
         probe = probe_noise()
-        taken = time_transaction(sampler, [*map(create, numbers)], self._read, stage.advance)
+        taken = time_transaction(
+            sampler, [*map(create, numbers)], self._watch.read_if_there, stage.advance
+        )
         noise = noise_since(probe)
         after = None if taken.lost else self._look_back(order)
         batch = self._batch(order, before, taken, after, noise)
@@ -172,16 +176,37 @@ class BatchCourse:
             raise
         return connection
 
-    def _settle(self) -> None:
-        try:
-            left = self._activity.settle(_SETTLE_S)
-        except (psycopg.Error, LabError):
-            # Its connection ends with a restart of the upstream, which may be there again.
-            self._activity.close()
-            self._activity = Activity(self._scene.upstream, self._source.database)
-            left = self._activity.settle(_SETTLE_S)
-        if left:
-            self._tell(f"the upstream was not at rest before a transaction: {left}")
+    def _look_first(self, order: BatchOrder) -> _Sight:
+        """Look before a transaction; an upstream that is away, as in a restart, is waited for.
+
+        Raises
+        ------
+        LostError
+            The target does not answer, or the upstream did not come back.
+
+        """
+        until, back_s = 0.0, self._scene.back_s
+        while True:
+            try:
+                left = self._watch.settle()
+                if left:
+                    self._tell(f"the upstream was not at rest before a transaction: {left}")
+                return self._look(order)
+            except (psycopg.Error, LabError) as error:
+                why = sentences(error)
+                raise LostError(f"transaction {order.index} could not be begun: {why}") from error
+            except AwayError as away:
+                now = time.monotonic()
+                if not until:
+                    until = now + back_s
+                    self._tell(f"the upstream did not answer before transaction {order.index}")
+                    self._progress.say(f"It is waited for, {back_s:g} s at most.")
+                if now >= until:
+                    raise LostError(
+                        f"transaction {order.index} could not be begun, as the upstream was not"
+                        f" back within {back_s:g} s: {sentences(away.error)}"
+                    ) from away
+                time.sleep(_PACE_S)
 
     def _look(self, order: BatchOrder) -> _Sight:
         environment, observer = self._scene.environment, self._scene.observer
@@ -189,13 +214,13 @@ class BatchCourse:
             objects=environment.count_objects(observer),
             boot=environment.boot(observer),
             server=self._read_server(order),
-            upstream=self._activity.read(),
+            upstream=self._watch.read(),
         )
 
     def _look_back(self, order: BatchOrder) -> _Sight | None:
         """Look after a transaction; None where the target does not answer any more."""
         environment, observer = self._scene.environment, self._scene.observer
-        upstream = self._read()
+        upstream = self._watch.read_if_there()
         try:
             return _Sight(
                 server=self._read_server(order),
@@ -205,12 +230,6 @@ class BatchCourse:
             )
         except (psycopg.Error, LabError):
             return None
-
-    def _read(self) -> Reading | None:
-        """Read what the upstream counted; None where it cannot be read."""
-        with contextlib.suppress(psycopg.Error, LabError):
-            return self._activity.read()
-        return None
 
     def _read_server(self, order: BatchOrder) -> Reading | None:
         if order.index not in self._scene.kept:
@@ -284,27 +303,28 @@ class BatchCourse:
             self._make_room(taken.error)
 
     def _reconnect(self, order: BatchOrder, lost: str) -> None:
-        """Open the measured connection anew, once in a run, where the server is still the same.
+        """Open the measured connection anew where the server is still the same.
 
         Raises
         ------
         LostError
-            It is not, or the connection was lost before.
+            It is not, or the transaction before lost its connection, too.
 
         """
         why = f"transaction {order.index} broke off: {lost}"
         environment, observer = self._scene.environment, self._scene.observer
         interrupt(self._measured)
         self._measured.close()
-        if self._reconnected or not answers(observer):
+        again = self._lost == order.index - 1 > 0
+        if again or not answers(observer):
             raise LostError(why)
-        self._reconnected = True
+        self._lost = order.index
         try:
             if environment.boot(observer) != self._scene.boot:
                 raise LostError(f"{why}; the server was restarted")
             self._measured = self._connected()
         except (psycopg.Error, LabError) as error:
-            raise LostError(f"{why}; {error}") from error
+            raise LostError(f"{why}; {sentences(error)}") from error
         self._tell(f"the measured connection was opened anew after transaction {order.index}")
 
     def _make_room(self, error: str) -> None:

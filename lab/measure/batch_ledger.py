@@ -64,7 +64,8 @@ class Ledger:
         for place, batch in enumerate(self.batches):
             missing = len(tables.get(batch.index, made) - made)
             if batch.counts and missing:
-                void = f"COMMIT was answered, but {missing:,} of its tables are not there"
+                are = "is" if missing == 1 else "are"
+                void = f"COMMIT was answered, but {missing:,} of its tables {are} not there"
                 self.batches[place] = msgspec.structs.replace(batch, void=void)
                 voided.append(self.batches[place])
         return voided

@@ -139,7 +139,7 @@ def require_room(plan: BatchPlan) -> None:
     """
     if _bytes(plan) < EVIDENCE_BYTES:
         return
-    most = next((n for n in range(plan.repetitions, 0, -1) if _bytes(plan, n) < EVIDENCE_BYTES), 0)
+    most = (EVIDENCE_BYTES - 1 - _FRAME_BYTES) // _repetition_bytes(plan)
     fits = (EVIDENCE_BYTES - _FRAME_BYTES) // _STATEMENT_BYTES // 1000 * 1000
     raise UsageError(
         f"{plan.repetitions:,} repetitions of {plan.tables_needed // plan.repetitions:,} "
@@ -179,11 +179,14 @@ def delta_bytes(server: Reading, upstream: Reading, telling: Collection[str]) ->
     return len(msgspec.json.encode(Delta(duration_ns=0, changes=changes)))
 
 
-def _bytes(plan: BatchPlan, repetitions: int | None = None) -> int:
-    turns = plan.repetitions if repetitions is None else repetitions
+def _bytes(plan: BatchPlan) -> int:
+    return _FRAME_BYTES + plan.repetitions * _repetition_bytes(plan)
+
+
+def _repetition_bytes(plan: BatchPlan) -> int:
     statements = sum(plan.sizes) + len(plan.sweep) * plan.sweep_size
     batches = len(plan.sizes) + len(plan.sweep)
-    return _FRAME_BYTES + turns * (batches * _BATCH_BYTES + statements * _STATEMENT_BYTES)
+    return batches * _BATCH_BYTES + statements * _STATEMENT_BYTES
 
 
 def _require_sense(plan: BatchPlan) -> None:

@@ -52,6 +52,9 @@ from lab.upstream.upstream import Upstream
 TIMEOUT_S = 300.0
 """How long a statement may take before it is given up: a late one may do again all before it."""
 
+BACK_S = 30.0
+"""For how long an upstream that does not answer, as in a restart, is waited for."""
+
 _PER_TRANSACTION = 2  # readings of the target's counters
 _ANY_TABLE = 987_654_321
 
@@ -65,14 +68,16 @@ def measure_batches(
     session: int,
     progress: Progress,
     timeout_s: float = TIMEOUT_S,
+    back_s: float = BACK_S,
     keep: bool = False,
 ) -> Run:
     """Carry out ``plan`` on a running ``environment`` and return the record, not yet written.
 
     ``cluster`` is where the source runs, for a target that has clusters. The tables that are made
-    are dropped afterwards, whatever happens, unless ``keep``. Where target or upstream is lost on
-    the way, or a statement is not answered within ``timeout_s``, the run says so in ``void`` and
-    keeps what was measured.
+    are dropped afterwards, whatever happens, unless ``keep``. A transaction during
+    which the upstream is restarted, or a statement is not answered within ``timeout_s``, counts for
+    nothing. Where the target is lost on the way, or an upstream not back within ``back_s``, the run
+    says so in ``void`` and keeps what was measured.
 
     Raises
     ------
@@ -90,7 +95,7 @@ def measure_batches(
         stand = _ready(environment, upstream, cluster, plan, observer, progress)
         with _tables_dropped(stand, keep=keep):
             early = _probe(stand)
-            around = _look_around(stand, timeout_s)
+            around = _look_around(stand, timeout_s, back_s)
             end = _carry_out(stand, around.scene)
             late = _probe(stand)
     ledger = stand.ledger
@@ -193,7 +198,7 @@ def _probe(stand: _Stand) -> Probe:
         return Probe(connect_ns=(), round_trip_ns=())
 
 
-def _look_around(stand: _Stand, timeout_s: float) -> _Around:
+def _look_around(stand: _Stand, timeout_s: float, back_s: float) -> _Around:
     environment, observer, plan = stand.environment, stand.observer, stand.plan
     situation = environment.inspect()
     objects = environment.count_objects(observer)
@@ -208,6 +213,7 @@ def _look_around(stand: _Stand, timeout_s: float) -> _Around:
         telling=telling,
         kept=_kept(stand, telling),
         timeout_s=timeout_s,
+        back_s=back_s,
     )
     passport = make_passport(
         target=environment.target,
@@ -228,12 +234,12 @@ def _batch_facts(stand: _Stand) -> dict[str, str]:
 
     So a transaction of ten is another thing in a run of sizes up to 500 than in one up to 10.
     """
-    plan = stand.plan
+    plan, cluster = stand.plan, stand.source.sourcing.cluster
     return {
         "batch.statement": plan.statement,
         "batch.sizes": " ".join(str(size) for size in sorted(plan.sizes)),
         "batch.repetitions": str(plan.repetitions),
-        "batch.cluster": stand.cluster,
+        **({"batch.cluster": cluster} if cluster else {}),
     }
 
 

@@ -14,6 +14,7 @@ from lab.measure.batch_ledger import Ledger
 from lab.measure.batch_plan import sweep_orders, sweep_tables
 from lab.measure.batch_record import BatchPlan
 from lab.measure.batch_source import make_ready
+from lab.upstream.base import DATABASE
 
 
 def sweep(
@@ -28,7 +29,7 @@ def sweep(
         try:
             _at(scene, plan, published, cluster, ledger, progress)
         except (psycopg.Error, LabError, LostError, ChangedError) as error:
-            note = f"the sweep broke off at {published:,} published tables: {error}"
+            note = f"the sweep broke off at {published:,} published tables: {_said(error)}"
             ledger.note(note)
             progress.say(f"{note[:1].upper()}{note[1:]}")
             return
@@ -61,7 +62,9 @@ def _source(
 ) -> Iterator[BatchSource]:
     """Make a database with so many tables and a source that reads it; remove both afterwards."""
     upstream, environment = scene.upstream, scene.environment
-    database = f"upstream_{published}"
+    database = f"{DATABASE}_{published}"
+    # What is not ours, or could not be made, is not ours to drop either.
+    upstream.claim_database(database)
     try:
         upstream.provision(published, upstream.columns(), progress, database=database)
         tables = tuple(sorted(upstream.published(database=database)))
@@ -75,3 +78,11 @@ def _source(
                 sourcing.disconnect(connection, progress)
     finally:
         upstream.drop_database(database)
+
+
+def _said(error: Exception) -> str:
+    """Return cause and remedy of what broke a sweep off."""
+    if isinstance(error, LabError):
+        return " ".join(filter(None, (error.what, error.why, error.remedy)))
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"{said}. `upstream.clean` takes away what may be left of it; then measure again."

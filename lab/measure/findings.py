@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from lab.measure.record import AUTOCOMMIT
+from lab.measure.record import AUTOCOMMIT, NO_SESSION
 from lab.metrics.tree import Attributed
 from lab.stats.batches import TableCost
 from lab.stats.positions import PositionBin, PositionFit
@@ -117,6 +117,11 @@ class ComparisonFinding(msgspec.Struct, frozen=True, kw_only=True):
     reworded: tuple[str, ...] = ()
     builds: tuple[Measured, ...] = ()
     shapes_only: str = ""
+
+    @property
+    def earlier(self) -> str:
+        """What it is compared with: ``session 4``, or ``the run kept aside``."""
+        return "the run kept aside" if self.session == NO_SESSION else f"session {self.session}"
 
 
 class BatchFailure(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,9 @@ TRANSACTION = "transaction"
 MODES = (AUTOCOMMIT, TRANSACTION)
 """How a statement is sent: alone, or between BEGIN and COMMIT."""
 
+NO_SESSION = 0
+"""The session of a run that is kept aside and not logged."""
+
 EVIDENCE_BYTES = 1024 * 1024
 """A run's file must stay below this: jj leaves larger new files out of a change."""
 

@@ -12,8 +12,8 @@ from lab.measure.findings import (
     SizeFinding,
     SweepFinding,
 )
-from lab.notebook.batch_upstream import together
-from lab.notebook.batches import failed_at, position_range, signed_ms
+from lab.notebook.batch_upstream import connections_opened, together
+from lab.notebook.batches import failed_at, from_to, position_range, signed_ms
 from lab.notebook.comparisons import verdict_text
 from lab.notebook.curve import fitted_ns
 from lab.notebook.figures import (
@@ -73,9 +73,14 @@ def batch_medians(finding: BatchFinding) -> str:
 
 def batch_means(finding: BatchFinding) -> str:
     """Say what the figures of `batch_medians` are."""
-    if any(cost.low_ns is not None for _, cost in _known(finding)):
-        return "geometric means of the repetitions with 95% intervals"
-    return "single repetitions, without intervals"
+    costs = [cost for _, cost in _known(finding)]
+    without = [cost.n for cost in costs if cost.low_ns is None]
+    if len(without) < len(costs):
+        these = " where these are three or more" if without else ""
+        return f"geometric means of the repetitions with 95% intervals{these}"
+    if max(without, default=1) == 1:
+        return "single repetitions, which carry no interval"
+    return f"geometric means of {from_to(without)} repetitions, too few for an interval"
 
 
 def batch_headline(analysis: Analysis, finding: BatchFinding) -> str:
@@ -88,7 +93,7 @@ def batch_headline(analysis: Analysis, finding: BatchFinding) -> str:
             if any(cell.verdict is verdict for cell in comparison.cells.values())
         ]
         if changed:
-            return f"{'; '.join(changed)} since session {comparison.session}"
+            return f"{'; '.join(changed)} since {comparison.earlier}"
     return "; ".join([_in_short(finding), *_shape_in_short(finding), *_failed_in_short(finding)])
 
 
@@ -162,8 +167,10 @@ def _costs(finding: BatchFinding) -> list[str]:
         f"{code(finding.statement)} costs {_with_interval(dear)} a table in a transaction of"
         f" {small:,}"
     )
-    single = all(each.low_ns is None for _, each in known)
-    end = "; each was measured once, so that there is no interval." if single else "."
+    end = "."
+    if all(each.low_ns is None for _, each in known):
+        repetitions = from_to([each.n for _, each in known])
+        end = f"; fewer than three repetitions carry no interval (n = {repetitions})."
     if len(known) == 1:
         return [f"{said}{end}"]
     least, cheapest = min(known, key=lambda pair: pair[1].ns)
@@ -254,21 +261,24 @@ def _growth(fit: PositionFit, shapes_only: str) -> str:
 
 
 def _first(finding: BatchFinding, shapes_only: str) -> list[str]:
-    """Set the first statement of a transaction against what the curve says of the next."""
+    """Set the first statement of a transaction against the next ones, median against median."""
     if finding.first_ns is None or finding.fit is None:
         return []
-    fit = finding.fit
-    then_ns = fitted_ns(fit, fit.first)
-    low, high = sorted((finding.first_ns, then_ns))
-    unlike = high > _UNLIKE * low
     said = f"The first statement of a transaction takes {ms(finding.first_ns)} ms (median)"
-    if not unlike or shapes_only:
+    then = next((each for each in finding.bins if each.first == 2), None)
+    if then is None or shapes_only or not _far_apart(finding.first_ns, then.median_ns):
         return [f"{said}; it is not in the fit."]
-    how = "more" if finding.first_ns > then_ns else "less"
+    how = "more" if finding.first_ns > then.median_ns else "less"
+    where = f"position{'s' if then.last > then.first else ''} {position_range(2, then.last)}"
     return [
-        f"{said}, {ms(abs(finding.first_ns - then_ns))} ms {how} than the fit says of position"
-        f" {fit.first:,}; it is not in the fit."
+        f"{said}, {ms(abs(finding.first_ns - then.median_ns))} ms {how} than the median at"
+        f" {where}; it is not in the fit."
     ]
+
+
+def _far_apart(one_ns: float, other_ns: float) -> bool:
+    low, high = sorted((one_ns, other_ns))
+    return high > _UNLIKE * low
 
 
 def _failures(finding: BatchFinding) -> list[str]:
@@ -308,11 +318,8 @@ def _upstream(finding: BatchFinding, shapes_only: str) -> list[str]:
         return ["What the upstream was asked meanwhile is not known."]
     total = together(finding)
     most = max(finding.shapes, key=lambda each: each.ns * (each.label != SNAPSHOT))
-    opened = (
-        f" and opens {amount(finding.connections, 'count')} connections to it"
-        if finding.connections
-        else ""
-    )
+    connections = connections_opened(finding)
+    opened = f" and opens {connections} to it" if connections else ""
     largest = "" if shapes_only or not total.ns else f", most of it for {plain(most.label)}"
     return [
         f"On average a statement asks the upstream {amount(total.calls, 'count')} queries{opened}."

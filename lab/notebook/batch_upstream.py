@@ -10,6 +10,8 @@ from lab.notebook.text import plain
 from lab.upstream.shapes import SNAPSHOT
 
 _LONGEST_QUERY = 200
+_LEAST_CONNECTIONS = 0.05
+_ONE = 0.02
 
 
 def asked(record: BatchRecord, finding: BatchFinding, shapes_only: str = "") -> list[str]:
@@ -28,6 +30,19 @@ def mean_of(cost: CostFinding) -> str:
         f"Means of {cost.samples:,} statements, of all transactions that count and whose counters"
         " are known, each with its share of COMMIT; not the medians above."
     )
+
+
+def connections_opened(finding: BatchFinding) -> str:
+    """Return how many connections a statement opens upstream: ``one connection``.
+
+    Empty where that is not known, or where next to none of the statements opens one.
+    """
+    number = finding.connections
+    if number is None or number < _LEAST_CONNECTIONS:
+        return ""
+    if abs(number - 1) <= _ONE:
+        return "one connection"
+    return f"{amount(number, 'count')} connections"
 
 
 def _queries(finding: BatchFinding, shapes_only: str) -> str:

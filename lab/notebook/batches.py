@@ -13,6 +13,9 @@ from lab.notebook.shapes import legend, marked, marked_headers
 from lab.notebook.text import plain
 from lab.stats.positions import PositionFit, Shape
 
+OBJECTS_UPSTREAM = "objects.upstream"
+"""Passport field: how many objects of the target read an upstream. No type of user objects."""
+
 _MOST_PLACES = 8
 
 
@@ -32,7 +35,9 @@ def method_lines(record: BatchRecord) -> list[str]:
         " COMMIT answers ROLLBACK, which takes next to no time.",
         "The tables that were made stay until the end of the run.",
         "The counters of target and upstream are read around each transaction, and the upstream's"
-        " before COMMIT, too, outside of what is timed.",
+        " before COMMIT, too, outside of what is timed. That reading lies within the transaction:"
+        " for up to about a second, what the target does besides is counted, too; where there is an"
+        " idle rate, that takes it off.",
     ]
     return [*lines, *_sweep_method(plan)]
 
@@ -63,7 +68,9 @@ def _size_row(each: SizeFinding) -> list[str]:
         if cost
         else ["0", MISSING, MISSING]
     )
-    return [f"{each.size:,}", *figures, ms(each.total_ns), ms(each.commit_ns), f"{each.failed:,}"]
+    # As the cost of a table: of size 1 the two are one quantity.
+    total = ms(cost.ns * each.size) if cost else MISSING
+    return [f"{each.size:,}", *figures, total, ms(each.commit_ns), f"{each.failed:,}"]
 
 
 def position_table(finding: BatchFinding, shapes_only: str = "") -> str:
@@ -119,11 +126,12 @@ def results_remarks(run: Run, record: BatchRecord, finding: BatchFinding, why: s
 
 
 def _per_table(finding: BatchFinding) -> str:
-    single = [each for each in finding.sizes if each.cost and each.cost.low_ns is None]
-    carried = " A single repetition carries no interval." if single else ""
+    without = [each for each in finding.sizes if each.cost and each.cost.low_ns is None]
+    carried = " Fewer than three repetitions carry no interval." if without else ""
     return (
-        "Per table: all statements of a transaction and its COMMIT, over their number; the"
-        f" geometric mean of the n repetitions that count.{carried} Total and COMMIT: medians."
+        "Total: all statements of a transaction and its COMMIT; per table: that over their number."
+        " Both are geometric means of the n repetitions that count; COMMIT is a"
+        f" median.{carried}"
     )
 
 
@@ -186,18 +194,23 @@ def _course(record: BatchRecord) -> str:
     return (
         f"Seed {record.plan.seed}; {counted(len(batches), 'transaction')}, within"
         f" {counted(boots, 'boot')} of the server, with"
-        f" {_from_to([batch.published for batch in batches])} tables published upstream. The target"
-        f" held {_from_to([batch.objects for batch in batches])} objects before each, with those of"
+        f" {from_to([batch.published for batch in batches])} tables published upstream. The target"
+        f" held {from_to([batch.objects for batch in batches])} objects before each, with those of"
         " the batches before it."
     )
 
 
-def _from_to(numbers: Sequence[int]) -> str:
+def from_to(numbers: Sequence[int]) -> str:
+    """Return ``3``, or ``1 to 3``."""
     low, high = min(numbers), max(numbers)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def objects_by_type(run: Run) -> dict[str, int]:
-    """Return the user objects of a batch benchmark's target by type; those made are not in it."""
+    """Return the user objects of a batch benchmark's target by type; the lab's own not in it."""
     facts = {key.partition("."): value for key, value in run.passport.alike.items()}
-    return {kind: int(value) for (prefix, _, kind), value in facts.items() if prefix == "objects"}
+    return {
+        kind: int(value)
+        for (prefix, _, kind), value in facts.items()
+        if prefix == "objects" and f"objects.{kind}" != OBJECTS_UPSTREAM
+    }

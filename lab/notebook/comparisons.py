@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from lab.measure.findings import Analysis, ComparisonFinding, Difference, Measured
 from lab.measure.passport import BUILD_PROFILE, MODE
+from lab.notebook.batches import OBJECTS_UPSTREAM
 from lab.notebook.figures import MISSING, code, joined, ms, named, percent, ratio, table
 from lab.notebook.shapes import MARK, marked_headers
-from lab.notebook.text import commit_text, plain, short_ids
+from lab.notebook.text import capital, commit_text, plain, short_ids
 from lab.stats.summary import Comparison
 from lab.targets.base import SHAPES_ONLY
 
@@ -24,6 +25,8 @@ _REASONS_OF_BATCHES = {
     " which does not show what varies from one to the next. More repetitions would.",
 }
 
+# The session of a run that belongs to none.
+
 IN_WORDS = (BUILD_PROFILE, SHAPES_ONLY, MODE)
 """Passport fields of which `in_words` says all."""
 
@@ -31,7 +34,7 @@ IN_WORDS = (BUILD_PROFILE, SHAPES_ONLY, MODE)
 def comparison_table(comparison: ComparisonFinding) -> str:
     """Return the table of verdicts, or of the passport's differences where nothing is compared."""
     if comparison.differences:
-        headers = ["Passport field", f"Session {comparison.session}", "Now"]
+        headers = ["Passport field", capital(comparison.earlier), "Now"]
         rows = [
             [code(each.field), each.before or MISSING, each.after or MISSING]
             for each in comparison.differences
@@ -92,8 +95,10 @@ def _an(thing: str) -> str:
 def comparison_remarks(analysis: Analysis) -> list[str]:
     """Return how the verdicts are to be read, and what was not compared."""
     comparison = analysis.comparison
-    if comparison is None or comparison.differences:
+    if comparison is None:
         return []
+    if comparison.differences:
+        return remedies(comparison)
     remarks = _builds(comparison)
     remarks += _conditions(comparison) if comparison.cells else []
     remarks += _figures_read(comparison) if comparison.cells else []
@@ -108,6 +113,26 @@ def comparison_remarks(analysis: Analysis) -> list[str]:
     if missing:
         remarks.append(f"Not measured before, or void then: {joined(missing)}.")
     return remarks
+
+
+def remedies(comparison: ComparisonFinding) -> list[str]:
+    """Return by what task the next run can be made like the earlier one, where a task does that."""
+    return [
+        f"{code(each.field)}: {_remedy(each)}"
+        for each in comparison.differences
+        if each.field == OBJECTS_UPSTREAM
+    ]
+
+
+def _remedy(source: Difference) -> str:
+    """Return how to have as many objects that read an upstream as before."""
+    taken = f"{code('upstream.clean')} takes the source away"
+    made = f"{code('upstream.connect')} makes"
+    if not source.before:
+        return f"there was no source before; {taken}, and this can be measured again without it."
+    if not source.after:
+        return f"there was a source before; {made} one, and this can be measured again with it."
+    return f"{taken}, with the tables made from it; {made} it anew."
 
 
 def _measured(analysis: Analysis) -> list[str]:
@@ -125,8 +150,7 @@ def _builds(comparison: ComparisonFinding) -> list[str]:
     if before == after and after.build:
         return [f"One build: both runs measured {_build(after)}."]
     return [
-        f"Two builds: session {comparison.session} measured {_build(before)}, this one"
-        f" {_build(after)}."
+        f"Two builds: {comparison.earlier} measured {_build(before)}, this one {_build(after)}."
     ]
 
 

@@ -9,10 +9,11 @@ from lab.measure.record import Run
 from lab.notebook import evidence
 from lab.notebook.entry import Entry, MeasuredRun, Note
 from lab.notebook.evidence import RunFile
-from lab.notebook.sentences import headline
-from lab.notebook.views import measured_title
+from lab.notebook.sentences import headline, tally
+from lab.notebook.views import short_title
 
 _LONGEST_TITLE = 100
+_SUBJECT = 72
 
 
 def compose(
@@ -39,7 +40,7 @@ def compose(
     entry = Entry(
         number=number,
         session=session,
-        title=_title(goal, [each.run for each in measured]),
+        title=_title(goal, number, measured),
         date=date,
         goal=goal.strip() or "None was given.",
         notes=tuple(notes),
@@ -95,12 +96,20 @@ def _earlier(
         yield run.session, run
 
 
-def _title(goal: str, runs: Sequence[Run]) -> str:
+def _title(goal: str, number: int, runs: Sequence[MeasuredRun]) -> str:
+    """Return the goal in short, or else what was measured, as far as a change's subject has room.
+
+    The longest subject says besides that it is of the log, the session's number, and the verdicts.
+    """
     words = " ".join(goal.split())
     if words:
         short = words if len(words) <= _LONGEST_TITLE else f"{words[:_LONGEST_TITLE].rstrip()}…"
         return short.rstrip(".")
-    return measured_title(runs[-1]) if runs else "Notes"
+    if not runs:
+        return "Notes"
+    verdicts = tally(runs[-1].analysis)
+    others = f"Log session {number}: " + (f" ({verdicts})" if verdicts else "")
+    return short_title(runs[-1].run, _SUBJECT - len(others))
 
 
 def _noted(notes: Sequence[Note]) -> str:

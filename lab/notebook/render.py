@@ -177,8 +177,9 @@ def render_results(workspace: Workspace, analysis: Analysis) -> str:
             {
                 "table": views.results_table(analysis),
                 **_by_position(analysis),
-                "session": comparison.session if comparison else None,
+                "earlier": comparison.earlier if comparison else "",
                 "comparison": comparisons.comparison_table(comparison) if comparison else "",
+                "remedies": comparisons.remedies(comparison) if comparison else [],
                 # Emphasis is for a page; on a terminal it is clutter.
                 "sentences": [each.replace("**", "") for each in sentences.findings(analysis)],
             },

@@ -111,31 +111,30 @@ def _found(analysis: Analysis) -> str:
     comparison = analysis.comparison
     if comparison is None:
         return _cell_text(first)
-    session = comparison.session
     if comparison.differences:
         return f"{_cell_text(first)}; {_unlike(comparison)}"
     if not comparison.cells:
-        return f"{_cell_text(first)}; nothing of it can be compared with session {session}"
+        return f"{_cell_text(first)}; nothing of it can be compared with {comparison.earlier}"
     return _compared_text(analysis, comparison)
 
 
 def _unlike(comparison: ComparisonFinding) -> str:
     """Return in short that nothing is compared, and why."""
-    session = comparison.session
+    earlier = comparison.earlier
     told = in_words(comparison.differences)
     if told:
-        return f"compared with nothing: session {session} measured {told}"
+        return f"compared with nothing: {earlier} measured {told}"
     fields = [difference.field for difference in comparison.differences]
     more = len(fields) - 1
     unlike = f"{fields[0]} and {more} more differ" if more else f"{fields[0]} differs"
-    return f"not compared with session {session}: {unlike}"
+    return f"not compared with {earlier}: {unlike}"
 
 
 def _compared_text(analysis: Analysis, comparison: ComparisonFinding) -> str:
     groups: dict[Verdict, list[str]] = {}
     for statement, cell in comparison.cells.items():
         groups.setdefault(cell.verdict, []).append(statement)
-    since = f"since session {comparison.session}{', on one boot' if comparison.same_boot else ''}"
+    since = f"since {comparison.earlier}{', on one boot' if comparison.same_boot else ''}"
     changed = [_changed_text(groups[each], comparison) for each in _CHANGED if each in groups]
     if changed:
         return f"{'; '.join(changed)} {since}, at {_objects(analysis.cells[0])}"
@@ -203,11 +202,11 @@ def _compared(analysis: Analysis) -> list[str]:
         told = in_words(comparison.differences)
         if not told:
             return _baseline(analysis, _not_compared(comparison))
-        refused = f"Compared with nothing: session {comparison.session} measured {told}"
+        refused = f"Compared with nothing: {comparison.earlier} measured {told}"
         also = _fields([each for each in comparison.differences if each.field not in IN_WORDS])
         return [f"{refused}{f'; {also}, too' if also else ''}.", *_baseline(analysis)]
     if not comparison.cells:
-        reason = f"Nothing can be compared with session {comparison.session}"
+        reason = f"Nothing can be compared with {comparison.earlier}"
         return _baseline(analysis, reason)
     said = []
     for verdict in _ORDER:
@@ -223,7 +222,7 @@ def _compared(analysis: Analysis) -> list[str]:
 
 def _not_compared(comparison: ComparisonFinding) -> str:
     fields = _fields(comparison.differences)
-    return f"Not compared with session {comparison.session}: {fields}"
+    return f"Not compared with {comparison.earlier}: {fields}"
 
 
 def _fields(differences: Sequence[Difference]) -> str:
@@ -264,8 +263,8 @@ def _baseline(analysis: Analysis, reason: str = "") -> list[str]:
 def _moved(statement: str, cell: Comparison, comparison: ComparisonFinding) -> str:
     return (
         f"**{code(statement)} {verdict_text(cell, comparison.shapes_only)}:**"
-        f" {ms(cell.before.median_ns)} → {ms(cell.after.median_ns)} ms since session"
-        f" {comparison.session}, {signed_percent(cell.ratio - 1)}"
+        f" {ms(cell.before.median_ns)} → {ms(cell.after.median_ns)} ms since"
+        f" {comparison.earlier}, {signed_percent(cell.ratio - 1)}"
         f" ({_ratio_text(cell)})."
     )
 

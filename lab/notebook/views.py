@@ -6,6 +6,7 @@ from lab.measure.findings import Analysis, CellFinding
 from lab.measure.passport import BUILD_COMMIT, BUILD_DIRTY, CLEAN, UNKNOWN
 from lab.measure.record import AUTOCOMMIT, COST, IDLE, LATENCY, TRANSACTION, Run, Stop
 from lab.notebook import batches
+from lab.notebook.batches import OBJECTS_UPSTREAM
 from lab.notebook.figures import (
     MISSING,
     code,
@@ -99,8 +100,10 @@ def objects_text(run: Run) -> str:
         return "objects not counted"
     kinds = [f"{kind} {count:,}" for kind, count in sorted(counts.by_type.items()) if count]
     detail = f" ({', '.join(kinds)})" if kinds else ""
-    fixtures = f" and {counted(counts.fixtures, 'fixture')} of the lab" if counts.fixtures else ""
-    return f"{counted(counts.total, 'user object')}{detail}{fixtures}"
+    parts = [f"{counted(counts.total, 'user object')}{detail}"]
+    parts += [f"{counted(counts.fixtures, 'fixture')} of the lab"] if counts.fixtures else []
+    parts += [f"{counts.upstream:,} that read an upstream"] if counts.upstream else []
+    return joined(parts)
 
 
 def place_text(run: Run) -> str:
@@ -116,15 +119,25 @@ def place_text(run: Run) -> str:
 
 def measured_title(run: Run) -> str:
     """Return what was measured where: ``DDL latency on postgres at 1,000 objects``."""
-    what = f"Batches of {run.batch.plan.statement}" if run.batch else "DDL latency"
     counts = _counts(run)
-    at = f" at {counts.total:,} objects" if counts else ""
-    return f"{what} on {plain(run.target)}{at}"
+    return f"{_what_where(run)}{f' at {counts.total:,} objects' if counts else ''}"
+
+
+def short_title(run: Run, room: int) -> str:
+    """Return `measured_title`, of batches without the object count where it has no ``room``."""
+    title = measured_title(run)
+    return _what_where(run) if run.batch and len(title) > room else title
+
+
+def _what_where(run: Run) -> str:
+    what = f"Batches of {run.batch.plan.statement}" if run.batch else "DDL latency"
+    return f"{what} on {plain(run.target)}"
 
 
 def _counts(run: Run) -> ObjectCounts | None:
     if run.batch:
-        return ObjectCounts(batches.objects_by_type(run))
+        reading = int(run.passport.alike.get(OBJECTS_UPSTREAM, 0))
+        return ObjectCounts(batches.objects_by_type(run), upstream=reading)
     return run.blocks[0].objects_before if run.blocks else None
 
 

@@ -67,11 +67,15 @@ class Baselines(msgspec.Struct, frozen=True):
         with explained(self._path(environment), "removing"):
             self._path(environment).unlink(missing_ok=True)
 
+    def all(self) -> tuple[str, ...]:
+        """Return the names of the environments that read the upstream: ``TARGET-STATE``."""
+        found = self.folder.glob("baseline-*.json")
+        return tuple(sorted(each.stem.removeprefix("baseline-") for each in found))
+
     def others(self, environment: Environment) -> tuple[str, ...]:
         """Return the names of the other environments that read the upstream."""
-        own = self._path(environment)
-        found = (each for each in self.folder.glob("baseline-*.json") if each != own)
-        return tuple(sorted(each.stem.removeprefix("baseline-") for each in found))
+        own = self._path(environment).stem.removeprefix("baseline-")
+        return tuple(each for each in self.all() if each != own)
 
     def _path(self, environment: Environment) -> Path:
         return self.folder / f"baseline-{environment.target}-{environment.state}.json"

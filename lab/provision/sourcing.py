@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import psycopg
@@ -28,8 +27,9 @@ from lab.provision.failures import explained
 from lab.provision.upstream import verdict
 from lab.servers.records import Condition
 from lab.targets.base import Connection, Environment, Sourcing
-from lab.upstream.base import DATABASE
 from lab.upstream.checks import described
+from lab.upstream.record import missing
+from lab.upstream.swept import Standing
 from lab.upstream.tables import counted
 from lab.upstream.upstream import Upstream
 
@@ -38,7 +38,6 @@ _SETTLE_S = 20.0
 """For how long slots, WAL senders and sessions are waited for that go away by themselves."""
 _POLL_S = 0.25
 _UNPROVEN = "not everything is proven to be back where it was"
-_SWEPT = re.compile(rf"{DATABASE}_([1-9][0-9]*)")
 
 
 def connect(
@@ -115,6 +114,7 @@ def clean(
     LabError
         The environment refuses a statement, or, under ``check``, does not answer.
     """
+    _require_anything(environment, upstream)
     sources = _sources(environment, upstream, cluster)
     try:
         environment.connect(_PURPOSE).close()
@@ -135,6 +135,28 @@ def clean(
     return _proven(environment, upstream, tuple(steps), keep_source=keep_source, progress=progress)
 
 
+def drop_leftovers(
+    environment: Environment, upstream: Upstream, cluster: str, progress: Progress
+) -> tuple[Step, ...]:
+    """Drop the tables that interrupted runs left on a running environment; sources stay.
+
+    Raises
+    ------
+    LabError
+        The environment refuses a statement.
+    """
+    dropped = 0
+    sources = _sources(environment, upstream, cluster)
+    with _connected(environment, sources[0]) as connection:
+        for sourcing in sources:
+            if sourcing.made(connection):
+                dropped += sourcing.drop_tables(connection, progress)
+    if not dropped:
+        return ()
+    why = f"dropped {counted(dropped)} that an interrupted run had left"
+    return (Step(name="tables", status=Status.CHANGED, why=why),)
+
+
 def _proven(
     environment: Environment,
     upstream: Upstream,
@@ -150,7 +172,7 @@ def _proven(
     before = known.before.replication if known else None
     wanted = known and (known.connected if keep_source else known.before)
     try:
-        if not keep_source:
+        if not keep_source and not _is_gone(upstream):
             steps = (*steps, *_orphans_dropped(environment, upstream, before))
         passing = _settled(upstream, before, keep_source=keep_source, progress=progress)
     except LabError as error:
@@ -170,7 +192,7 @@ def _without_environment(
     known = Baselines.of(upstream).read(environment)
     before = known.before.replication if known else None
     try:
-        passing = replication_compared(before, replication_now(upstream), kept=keep_source)
+        passing = _compared(upstream, before, keep_source=keep_source)
     except LabError as silent:
         passing = (_unseen("upstream", silent),)
     skipped = tuple(
@@ -193,13 +215,21 @@ def _settled(
     deadline = time.monotonic() + _SETTLE_S
     told = False
     while True:
-        checks = replication_compared(before, replication_now(upstream), kept=keep_source)
+        checks = _compared(upstream, before, keep_source=keep_source)
         if all(each.passed for each in checks) or time.monotonic() > deadline:
             return checks
         if not told:
             progress.say("Waiting for what goes away by itself …")
             told = True
         time.sleep(_POLL_S)
+
+
+def _compared(
+    upstream: Upstream, before: Replication | None, *, keep_source: bool
+) -> tuple[Check, ...]:
+    if _is_gone(upstream):
+        return (Check(name="upstream", passed=True, found="none: nothing can read it"),)
+    return replication_compared(before, replication_now(upstream), kept=keep_source)
 
 
 def _orphans_dropped(
@@ -215,7 +245,9 @@ def _orphans_dropped(
     others = Baselines.of(upstream).others(environment)
     # Slots that were there before may be those of another environment, which is stopped now.
     idle = new_slots(before if others else None, upstream.slots())
-    orphans = [slot for slot in idle if not slot.active]
+    # Sources are made for the lab's own databases: any other slot is somebody else's.
+    own = {upstream.provider.database, *(each.database for each in upstream.swept())}
+    orphans = [slot for slot in idle if not slot.active and slot.database in own]
     dropped = [slot for slot in orphans if upstream.drop_slot(slot.name)]
     if not dropped:
         return ()
@@ -227,14 +259,30 @@ def _orphans_dropped(
 
 def _sources(environment: Environment, upstream: Upstream, cluster: str) -> tuple[Sourcing, ...]:
     """Return the sources of the upstream itself and of what sweeps left; it need not answer."""
-    upstream.records.require()
     links = [upstream.nominal_link()]
-    if upstream.found().condition is Condition.RUNNING:
-        for database in upstream.databases():
-            swept = _SWEPT.fullmatch(database)
-            if swept:
-                links.append(upstream.nominal_link(database=database, name=swept[1]))
+    links += [
+        upstream.nominal_link(database=each.database, name=each.name) for each in upstream.swept()
+    ]
     return tuple(environment.sourcing(link, cluster) for link in links)
+
+
+def _require_anything(environment: Environment, upstream: Upstream) -> None:
+    """Refuse where no upstream is known, nor anything that was made from one."""
+    known = upstream.record() or upstream.swept() or Baselines.of(upstream).read(environment)
+    if known:
+        return
+    try:
+        connection = environment.connect(_PURPOSE)
+    except LabError:
+        raise missing() from None
+    with contextlib.closing(connection), explained(environment):
+        if not environment.count_objects(connection).upstream:
+            raise missing()
+
+
+def _is_gone(upstream: Upstream) -> bool:
+    """Say whether it was destroyed with its server: nothing can read it any more."""
+    return upstream.record() is None and upstream.found().condition is Condition.ABSENT
 
 
 def _dropped(
@@ -269,18 +317,43 @@ def _source_foreseen(environment: Environment) -> Step:
 
 
 def _databases_dropped(upstream: Upstream, *, check: bool) -> tuple[Step, ...]:
-    """Drop the databases that an interrupted sweep left."""
+    """Drop the databases that an interrupted sweep left: those alone that it is known to have made.
+
+    Sources that read them are dropped before.
+    """
+    recorded = [each.database for each in upstream.swept()]
+    if not recorded:
+        return ()
+    if _is_gone(upstream):
+        for each in () if check else recorded:
+            upstream.forget_swept(each)
+        return ()
     if upstream.found().condition is not Condition.RUNNING:
-        return ()
-    left = [each for each in upstream.databases() if _SWEPT.fullmatch(each)]
-    if not left:
-        return ()
-    diff = tuple(f"- database {each}" for each in left)
-    if check:
-        return (Step(name="databases", status=Status.WOULD_CHANGE, diff=diff),)
-    for each in left:
+        why = f"the upstream does not run; a sweep left {', '.join(recorded)}"
+        return (Step(name="databases", status=Status.SKIPPED, why=why),)
+    if not upstream.changeable:
+        why = f"that server is not adopted; a sweep left {', '.join(recorded)}"
+        return (Step(name="databases", status=Status.SKIPPED, why=why),)
+    standings = {each: upstream.swept_standing(each) for each in recorded}
+    theirs = [each for each, standing in standings.items() if standing is Standing.THEIRS]
+    left = [each for each, standing in standings.items() if standing is not Standing.THEIRS]
+    there = [each for each in left if standings[each] is not Standing.ABSENT]
+    for each in () if check else left:
         upstream.drop_database(each)
-    return (Step(name="databases", status=Status.CHANGED, why="left by a sweep", diff=diff),)
+    return (*_dropped_databases(there, check=check), *_spared(theirs))
+
+
+def _dropped_databases(names: Sequence[str], *, check: bool) -> Iterator[Step]:
+    if names:
+        status = Status.WOULD_CHANGE if check else Status.CHANGED
+        diff = tuple(f"- database {each}" for each in names)
+        yield Step(name="databases", status=status, why="left by a sweep", diff=diff)
+
+
+def _spared(names: Sequence[str]) -> Iterator[Step]:
+    if names:
+        why = f"left alone, since the mark of a sweep is not on it: {', '.join(names)}"
+        yield Step(name="databases", status=Status.SKIPPED, why=why)
 
 
 @contextlib.contextmanager

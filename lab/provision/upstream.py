@@ -11,6 +11,7 @@ from lab.core.errors import LabError, StateMismatchError, UsageError
 from lab.core.progress import Progress
 from lab.core.results import Check, Outcome, Status, Step, gravest
 from lab.core.tables import table
+from lab.provision.baseline import Baselines
 from lab.provision.environment import age, remedies
 from lab.provision.steps import Look
 from lab.servers.records import Condition
@@ -19,7 +20,7 @@ from lab.upstream.base import ROLE, Found
 from lab.upstream.checks import described
 from lab.upstream.failures import not_adopted
 from lab.upstream.slots import Slot
-from lab.upstream.tables import contiguous, counted
+from lab.upstream.tables import contiguous, counted, require_count
 from lab.upstream.upstream import Upstream
 
 NAME = "upstream"
@@ -79,9 +80,12 @@ def up(
 
     Raises
     ------
+    UsageError
+        More tables than the lab makes (``upstream.too-many-tables``).
     LabError
         As `Upstream.start` and `Upstream.foresee` say.
     """
+    require_count(tables, "--tables")
     if check:
         steps = _foreseen(upstream, tables, columns)
         return Outcome(status=gravest(steps), steps=steps, data=_data(upstream))
@@ -117,7 +121,7 @@ def status(upstream: Upstream, config: UpstreamConfig) -> Outcome:
         "running for": age(found.started),
         "declared": f"{counted(wanted)} ({declared_columns(config, record)})",
     }
-    warnings = (found.volatile,) if found.volatile else ()
+    warnings = ((found.volatile,) if found.volatile else ()) + _left_by_sweeps(upstream)
     if found.condition is not Condition.RUNNING:
         summary = "There is no upstream." if record is None else "The upstream does not run."
         return Outcome(
@@ -158,7 +162,10 @@ def verify(upstream: Upstream, tables: int | None) -> Outcome:
 
     Where a check fails the outcome is ``failed`` with the exit code of a state mismatch.
     """
-    return verdict(upstream.verify(tables), "not fit to be read by a source")
+    if tables is not None:
+        require_count(tables, "--tables")
+    outcome = verdict(upstream.verify(tables), "not fit to be read by a source")
+    return msgspec.structs.replace(outcome, warnings=_left_by_sweeps(upstream))
 
 
 def verdict(checks: Sequence[Check], unfit: str, steps: tuple[Step, ...] = ()) -> Outcome:
@@ -178,6 +185,14 @@ def verdict(checks: Sequence[Check], unfit: str, steps: tuple[Step, ...] = ()) -
         hint=remedies(failed),
         exit_code=StateMismatchError.exit_code if failed else 0,
     )
+
+
+def _left_by_sweeps(upstream: Upstream) -> tuple[str, ...]:
+    left = [each.database for each in upstream.swept()]
+    if not left:
+        return ()
+    named = ", ".join(left)
+    return (f"A sweep left databases on the upstream: {named}. `upstream.clean` drops them.",)
 
 
 def stop(upstream: Upstream, *, check: bool, progress: Progress) -> Step:
@@ -222,7 +237,7 @@ def down(
         step = stop(upstream, check=check, progress=progress)
         return Outcome(status=step.status, steps=(step,), data=_data(upstream))
     confirm_destroy(upstream, NAME if check else confirmed)
-    before = upstream.found()
+    before, warnings = upstream.found(), _still_read(upstream, check=check)
     if _nothing(upstream):
         step = Step(name=NAME, status=Status.OK, why="there is none")
     else:
@@ -238,7 +253,19 @@ def down(
             said = _said(upstream.destroy(progress))
             why = said if owned else f"forgotten; {said}"
             step = Step(name=NAME, status=Status.CHANGED, why=why, diff=diff)
-    return Outcome(status=step.status, steps=(step,), data=_data(upstream))
+    return Outcome(status=step.status, steps=(step,), data=_data(upstream), warnings=warnings)
+
+
+def _still_read(upstream: Upstream, *, check: bool) -> tuple[str, ...]:
+    """Warn of environments that hold a source of the upstream, and in it its password."""
+    readers = Baselines.of(upstream).all()
+    if not readers:
+        return ()
+    when = "Run `upstream.clean` for it first" if check else "`upstream.clean` still takes it away"
+    return (
+        f"A source that reads the upstream is still there ({', '.join(readers)}), with the"
+        f" password of its role. {when}.",
+    )
 
 
 def confirm_destroy(upstream: Upstream, confirmed: str) -> None:
@@ -247,7 +274,8 @@ def confirm_destroy(upstream: Upstream, confirmed: str) -> None:
         raise UsageError(
             "That the upstream is to be destroyed is not confirmed.",
             code="upstream.not-confirmed",
-            why="It removes all its tables, for good; a source that reads them stalls.",
+            why="It removes all its tables, for good; a source that reads them stalls."
+            + "".join(f" {each}" for each in _still_read(upstream, check=True)),
             remedy=f"Type its name, {NAME}, when asked; off a terminal, --yes takes that name.",
         )
 
@@ -303,11 +331,19 @@ def _foreseen(upstream: Upstream, tables: int, columns: str) -> tuple[Step, ...]
     server = Step(name="server", status=Status.WOULD_CHANGE, why=_server(found), diff=diff)
     parts = upstream.absent(tables, columns)
     if found.condition is Condition.ABSENT and upstream.provider.owned:
-        return (server, *parts)
+        state = Step(name="state", status=Status.WOULD_CHANGE, diff=("+ a server of its own",))
+        return (state, server, *(_untried(part) for part in parts))
     return (
         server,
         *(Step(name=part.name, status=Status.SKIPPED, why=_UNSEEN) for part in parts),
     )
+
+
+def _untried(part: Step) -> Step:
+    """Say of the tables that their columns are not known to be columns yet."""
+    if part.name != "tables":
+        return part
+    return msgspec.structs.replace(part, why="the columns cannot be tried before the server runs")
 
 
 def _differences(

@@ -14,7 +14,7 @@ from lab.measure.batch_plan import make_batch_plan, require_tables, transactions
 from lab.measure.batch_record import BatchPlan
 from lab.measure.record import Run
 from lab.provision.environment import remedies
-from lab.provision.sourcing import connect_source
+from lab.provision.sourcing import connect_source, drop_leftovers
 from lab.servers.records import Condition
 from lab.session.context import Context
 from lab.session.opening import MeasureOptions
@@ -22,6 +22,7 @@ from lab.targets.base import Phase
 from lab.upstream.assembly import open_upstream
 from lab.upstream.base import DATABASE, Link
 from lab.upstream.record import UpstreamRecords
+from lab.upstream.tables import require_count
 from lab.upstream.upstream import Upstream
 
 _WOULD = Status.WOULD_CHANGE
@@ -47,6 +48,8 @@ def batch_plan(context: Context, options: MeasureOptions) -> BatchPlan:
         As `lab.measure.batch_plan.make_batch_plan`.
     """
     # How the statement is called follows from the target alone.
+    for published in options.sweep or ():
+        require_count(published, "--upstream-sweep")
     nowhere = Link(host="", port=0, database=DATABASE, password="", tables=0)
     sourcing = context.environment.sourcing(nowhere, context.config.upstream.cluster)
     return make_batch_plan(batch_settings(context.config, options), sourcing.statement)
@@ -62,12 +65,15 @@ def require_supply(context: Context, options: MeasureOptions) -> MeasureOptions:
     UsageError
         The plan makes no sense.
     PreconditionError
-        No upstream was ever brought up.
+        No upstream was ever brought up, or a sweep would change a server that is not adopted.
     StateMismatchError
         It publishes too few tables, and may not be grown.
     """
     plan = batch_plan(context, options)
-    published = _published(context, _upstream(context))
+    upstream = _upstream(context)
+    if plan.sweep:
+        upstream.require_sweepable()
+    published = _published(context, upstream)
     if options.grow:
         return options
     try:
@@ -78,6 +84,16 @@ def require_supply(context: Context, options: MeasureOptions) -> MeasureOptions:
             raise
         return msgspec.structs.replace(options, grow=True)
     return options
+
+
+def drop_left_tables(context: Context) -> tuple[Step, ...]:
+    """Drop what interrupted batches left, which would keep the environment from being verified."""
+    return drop_leftovers(
+        context.environment,
+        _upstream(context),
+        context.config.upstream.cluster,
+        context.progress,
+    )
 
 
 def take_batches(
@@ -162,6 +178,8 @@ def foresee_batches(context: Context, options: MeasureOptions) -> tuple[list[Ste
     """
     plan = batch_plan(context, options)
     upstream = _upstream(context)
+    if plan.sweep:
+        upstream.require_sweepable()
     published = _published(context, upstream)
     needed = plan.tables_needed
     if not options.grow:

@@ -22,7 +22,7 @@ from lab.notebook.compose import measure_files
 from lab.provision.environment import EnvironmentStep, remedies
 from lab.provision.steps import converge
 from lab.provision.variables import restore_for_session
-from lab.session.batching import failed_text, require_supply, take_batches
+from lab.session.batching import drop_left_tables, failed_text, require_supply, take_batches
 from lab.session.context import Context
 from lab.session.journal import BEGUN
 from lab.session.notes import adopt_waiting_notes
@@ -44,10 +44,13 @@ def prepare(context: Context, session: Session) -> list[Step]:
     ]
 
 
-def ready(context: Context, session: Session | None, objects: int | None) -> list[Step]:
+def ready(
+    context: Context, session: Session | None, objects: int | None, *, of_batches: bool = False
+) -> list[Step]:
     """Start or adopt the environment and prove that it can be measured.
 
-    ``objects`` is the exact count expected; None takes the declared one, if there is one.
+    ``objects`` is the exact count expected; None takes the declared one, if there is one. Where
+    batches are about to be measured, tables that interrupted ones left are dropped before.
 
     Raises
     ------
@@ -58,6 +61,7 @@ def ready(context: Context, session: Session | None, objects: int | None) -> lis
     started = [*converge((step,), check=False, progress=context.progress).require()]
     # Of a session that ended while nothing ran.
     started += restore_for_session(context.environment, but=session.id if session else "")
+    started += drop_left_tables(context) if of_batches else ()
     verified = verify(context, objects)
     if session is not None:
         session.journal.write("ready", "done", {"steps": msgspec.to_builtins(started)})
@@ -143,7 +147,7 @@ def add_run(
     def carry_out() -> dict[str, Any]:
         written = evidence.find_run(context.workspace, intent["run"])
         if written is None:
-            steps.extend(ready(context, session, options.objects))
+            steps.extend(ready(context, session, options.objects, of_batches=options.of_batches))
             run, taken = _taken(context, _number(session), options, keep=keep)
             steps.extend(taken)
             run = msgspec.structs.replace(run, id=intent["run"])
@@ -167,16 +171,36 @@ def measured_step(run: Run, path: str) -> Step:
     return Step(name="measure", status=status, why=run.void or why)
 
 
-def failed_transactions(analyses: Sequence[Analysis]) -> tuple[str, ...]:
-    """Return a warning for each run of batches in which transactions failed."""
-    failed = [
-        (len(each.batch.failures), each.batch.carried_out, each.batch.failures[0].error)
-        for each in analyses
-        if each.batch is not None and each.batch.failures
-    ]
-    return tuple(
-        f"{count:,} of {tried:,} transactions failed and count for nothing; the first: {error}"
-        for count, tried, error in failed
+def lost_transactions(analyses: Sequence[Analysis]) -> tuple[str, ...]:
+    """Return a warning for each run of batches in which transactions failed or are void."""
+    said: list[str] = []
+    for batch in (each.batch for each in analyses if each.batch is not None):
+        failed, tried = len(batch.failures), batch.carried_out
+        if failed:
+            said.append(
+                f"{failed:,} of {tried:,} transactions failed and {_counts(failed)} for nothing;"
+                f" the first: {batch.failures[0].error}"
+            )
+        if batch.void:
+            void = sum(each.failed for each in batch.sizes) - failed
+            said.append(
+                f"{void:,} of {tried:,} transactions {'is' if void == 1 else 'are'} void and"
+                f" {_counts(void)} for nothing: {'; '.join(batch.void)}"
+            )
+    return tuple(said)
+
+
+def _counts(transactions: int) -> str:
+    return "counts" if transactions == 1 else "count"
+
+
+def next_after(analyses: Sequence[Analysis], hint: str) -> str:
+    """Return ``hint``, and what has to go before latency is measured where batches were."""
+    if all(each.batch is None for each in analyses):
+        return hint
+    return (
+        f"{hint}; `invoke upstream.clean` before latency is measured: the source stays, and such a"
+        " run cannot be compared with one made without it"
     )
 
 

@@ -20,7 +20,8 @@ from lab.session.measuring import (
     adopt_written_run,
     analysed,
     asked_of,
-    failed_transactions,
+    lost_transactions,
+    next_after,
     prepare,
     ready,
     require_measurable,
@@ -226,8 +227,10 @@ def _one_more_run(context: Context, session: Session, steps: list[Step]) -> Outc
         steps=tuple(steps),
         text=render_results(context.workspace, analyses[-1]),
         data={"session": session.number, "runs": analyses},
-        warnings=failed_transactions(analyses[-1:]),
-        hint="`invoke session.note --finding TEXT`, then `invoke session.finish`",
+        warnings=lost_transactions(analyses[-1:]),
+        hint=next_after(
+            analyses[-1:], "`invoke session.note --finding TEXT`, then `invoke session.finish`"
+        ),
     )
 
 
@@ -255,8 +258,8 @@ def _finished_outcome(context: Context, finished: Finished, steps: list[Step]) -
             "runs": analyses,
             "recorded": recorded,
         },
-        warnings=(*failed_transactions(analyses), *(recorded.warnings if recorded else ())),
-        hint="`invoke session.brief` says where the investigation stands",
+        warnings=(*lost_transactions(analyses), *(recorded.warnings if recorded else ())),
+        hint=next_after(analyses, "`invoke session.brief` says where the investigation stands"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import sys
 from collections.abc import Iterator
@@ -14,18 +15,21 @@ from lab.core.files import create_exclusively
 from lab.core.results import Outcome, gravest
 from lab.core.workspace import Workspace
 from lab.measure.findings import Analysis
-from lab.measure.record import Run
+from lab.measure.record import NO_SESSION, Run
 from lab.notebook import evidence
 from lab.notebook.render import render_results
 from lab.session import protocol
 from lab.session.batching import require_supply, take_batches
 from lab.session.context import Context
 from lab.session.foresee import foresee_unlogged
-from lab.session.measuring import failed_transactions, measured_step, ready
+from lab.session.measuring import lost_transactions, measured_step, next_after, ready
 from lab.session.opening import MeasureOptions, open_session
 
-NO_SESSION = 0
-"""The session of a run that belongs to none."""
+_NOTHING_KEPT = (
+    "Nothing that was measured is kept: outside of a session a run is written at its end. Tables"
+    " that were made and are still there are dropped by the next run, or by"
+    " `invoke upstream.clean`."
+)
 
 
 def measure_batch(context: Context, options: MeasureOptions, *, check: bool, keep: bool) -> Outcome:
@@ -48,11 +52,13 @@ def measure_batch(context: Context, options: MeasureOptions, *, check: bool, kee
         return protocol.measure(context, goal="", options=options, check=check, keep=keep)
     if check:
         return foresee_unlogged(context, options)
-    options = require_supply(context, options)
-    steps = ready(context, None, options.objects)
-    run, taken = take_batches(context, options, NO_SESSION, keep=keep)
+    with _at_interrupt(_NOTHING_KEPT):
+        options = require_supply(context, options)
+        steps = ready(context, None, options.objects, of_batches=True)
+        run, taken = take_batches(context, options, NO_SESSION, keep=keep)
     path = _keep(context.workspace, run)
-    analysis = _analysed(context.workspace, run)
+    with _at_interrupt(f"The record is kept in {path}."):
+        analysis = _analysed(context.workspace, run)
     steps = [*steps, *taken, measured_step(run, path)]
     failure = _void(run, path) if run.void else None
     return Outcome(
@@ -61,11 +67,23 @@ def measure_batch(context: Context, options: MeasureOptions, *, check: bool, kee
         steps=tuple(steps),
         text=render_results(context.workspace, analysis),
         data={"session": None, "file": path, "runs": [analysis]},
-        warnings=failed_transactions([analysis]),
-        hint="`invoke session.measure --plan batch` measures and writes it down",
+        warnings=lost_transactions([analysis]),
+        hint=next_after(
+            [analysis], "`invoke session.measure --plan batch` measures and writes it down"
+        ),
         failure=failure,
         exit_code=failure.exit_code if failure else 0,
     )
+
+
+@contextlib.contextmanager
+def _at_interrupt(said: str) -> Iterator[None]:
+    """Let what is shown after Ctrl-C say what became of the run."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(said)
+        raise
 
 
 def _summary(workspace: Workspace, analysis: Analysis) -> str:
@@ -74,7 +92,7 @@ def _summary(workspace: Workspace, analysis: Analysis) -> str:
     if comparison is None or comparison.session != NO_SESSION:
         return said
     earlier = _path(workspace, comparison.run).relative_to(workspace.root)
-    return f"{said} Session {NO_SESSION} stands for {earlier}, which was kept aside before."
+    return f"{said} The run kept aside before, which this one is compared with, is {earlier}."
 
 
 def _keep(workspace: Workspace, run: Run) -> str:

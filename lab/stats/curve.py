@@ -156,8 +156,9 @@ def fit_curve(samples: Samples, degree: int) -> Curve:
     basis = samples.basis(degree)
     state = _converged(samples, basis)
     level = _level(samples, state)
-    parameters = [*state.parameters, 0.0, 0.0][:2]
-    scale = math.exp(level.value)
+    # Plain floats: what is made of them is written as JSON.
+    parameters = [*map(float, state.parameters), 0.0, 0.0][:2]
+    scale = math.exp(level.value if degree else _typical_level(samples, state))
     coefficients = _expanded(samples, scale, parameters[0], parameters[1])
     start, end = (_at(coefficients, p) for p in (samples.first, samples.last))
     bend = coefficients[2] * (samples.last - samples.first) ** 2
@@ -295,6 +296,20 @@ def _level(samples: Samples, state: _State) -> _Mean:
     sizes = samples.total(state.weights)
     mean = float(sizes @ state.levels / sizes.sum())
     return _Mean(mean, *_pulls(sizes, sizes * (state.levels - mean)))
+
+
+def _typical_level(samples: Samples, state: _State) -> float:
+    """Return the median of the transactions' levels, each by the statements that it stands for.
+
+    A few slow transactions would draw the mean above where nearly all statements lie. Without a
+    slope no interval hangs on it.
+    """
+    import numpy as np
+
+    order = np.argsort(state.levels)
+    sizes = samples.total(state.weights)[order]
+    middles = np.cumsum(sizes) - sizes / 2
+    return float(np.interp(sizes.sum() / 2, middles, state.levels[order]))
 
 
 def _pulls(shares: Floats, deviations: Floats) -> tuple[Floats, float]:

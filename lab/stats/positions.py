@@ -66,11 +66,13 @@ class PositionBin(msgspec.Struct, frozen=True, kw_only=True):
 class PositionFit(msgspec.Struct, frozen=True, kw_only=True):
     """The curve that the cost by position follows: floor + slope · p + curvature · p².
 
-    ``floor_ns`` is the fitted cost at position 0, ``slope_ns`` is per position, ``curvature_ns``
-    per position squared; what the shape has not is 0. ``slope_low_ns`` and ``slope_high_ns`` bound
-    the slope of the linear fit with 95% confidence, whatever the shape. ``growth`` is the fitted
-    cost at ``last`` over that at ``first``. ``detectable_ns`` is the smallest slope that could have
-    been told from none. ``transactions`` is how many stand behind it.
+    ``floor_ns`` is the fitted cost at position 0; where it is constant, that of the median
+    transaction, each by the statements that it stands for. ``slope_ns`` is per position,
+    ``curvature_ns`` per position squared; what the shape has not is 0. ``slope_low_ns`` and
+    ``slope_high_ns`` bound the slope of the linear fit with 95% confidence, whatever the shape.
+    ``growth`` is the fitted cost at ``last`` over that at ``first``. ``detectable_ns`` is the
+    smallest slope that could have been told from none. ``transactions`` is how many stand behind
+    it.
     """
 
     shape: Shape

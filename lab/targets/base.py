@@ -317,6 +317,9 @@ class Sourcing(Protocol):
     needs: str
     """What one table's purification needs of the upstream: two free slots, or nothing; in words."""
 
+    cluster: str
+    """The cluster that the source runs in; empty for a target that has none."""
+
     warm_up: tuple[str, ...]
     """Statements to be executed, untimed, on a new connection before its first batch."""
 

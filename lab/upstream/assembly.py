@@ -7,6 +7,7 @@ from lab.core.errors import StateMismatchError, UsageError
 from lab.core.workspace import Workspace
 from lab.upstream.base import DEFAULT_TABLES, Provider
 from lab.upstream.record import UpstreamRecord, UpstreamRecords
+from lab.upstream.tables import require_count
 from lab.upstream.upstream import Upstream
 
 PROVIDERS = ("embedded", "docker", "url")
@@ -23,7 +24,7 @@ def open_upstream(workspace: Workspace, config: Config, *, provider: str = "") -
     UsageError
         There is no such provider.
     StateMismatchError
-        Another one was brought up (``upstream.other-provider``).
+        Another one was brought up (``upstream.other-provider``, ``upstream.other-server``).
     """
     if provider and provider not in PROVIDERS:
         raise UsageError(
@@ -33,8 +34,19 @@ def open_upstream(workspace: Workspace, config: Config, *, provider: str = "") -
             remedy="Choose from these, or leave --provider out.",
         )
     records = UpstreamRecords.of(workspace)
-    name = _chosen(provider, config.upstream, records.read())
-    return Upstream(_provider(name, workspace, config.upstream), records, config.upstream)
+    record = records.read()
+    name = _chosen(provider, config.upstream, record)
+    made = _provider(name, workspace, config.upstream)
+    if record is not None and record.server not in ("", made.identity):
+        raise StateMismatchError(
+            f"The upstream was brought up at {record.server}, not {made.identity}.",
+            code="upstream.other-server",
+            why="What is remembered of the one, that it was adopted for example, is not so of the"
+            " other.",
+            remedy="Name the former again under [upstream] url, or forget it with `upstream.down"
+            " --destroy`, which leaves that server alone.",
+        )
+    return Upstream(made, records, config.upstream)
 
 
 def open_recorded(workspace: Workspace, config: Config) -> Upstream | None:
@@ -58,9 +70,12 @@ def declared_columns(config: UpstreamConfig, record: UpstreamRecord | None) -> s
 
 
 def declared_tables(config: UpstreamConfig, record: UpstreamRecord | None) -> int:
-    """Return how many tables are meant: as declared, or else as recorded, or else 3,000."""
+    """Return how many tables are meant: as declared, or else as recorded, or else 3,000.
+
+    Raises UsageError where more are declared than the lab makes (``upstream.too-many-tables``).
+    """
     if config.tables is not None:
-        return config.tables
+        return require_count(config.tables, "`tables` under [upstream]")
     return record.tables if record and record.tables else DEFAULT_TABLES
 
 

@@ -34,6 +34,8 @@ MAINTENANCE = "postgres"
 """The database from which the upstream is watched, so that watching is no part of what is seen."""
 
 DEFAULT_TABLES = 3000
+MOST_TABLES = 100_000
+"""Published tables in one database; more are refused."""
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +87,10 @@ class Provider(Protocol):
 
     database: str
     """The database that the tables lie in."""
+
+    @property
+    def identity(self) -> str:
+        """Which server it is, where ``lab.toml`` names it: host:port/database; else empty."""
 
     def inspect(self) -> Found:
         """Look, and change nothing."""

@@ -58,6 +58,7 @@ class ContainerProvider:
 
     name: str = "docker"
     owned: bool = True
+    identity: str = ""
     database: str = DATABASE
 
     def __init__(self, workspace: Workspace, config: UpstreamConfig) -> None:

@@ -46,6 +46,7 @@ class EmbeddedProvider:
 
     name: str = "embedded"
     owned: bool = True
+    identity: str = ""
     database: str = DATABASE
 
     def __init__(self, workspace: Workspace, config: UpstreamConfig) -> None:

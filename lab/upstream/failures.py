@@ -99,6 +99,16 @@ def not_adopted(address: str) -> PreconditionError:
     )
 
 
+def not_adopted_for_sweeps(address: str) -> PreconditionError:
+    """Return the error for a sweep on somebody else's server at ``address``."""
+    return PreconditionError(
+        f"A sweep makes databases of its own, which the server at {address} is not open to.",
+        code="upstream.not-adopted",
+        why="The lab did not make that server, and changes nothing there unless told to.",
+        remedy="Measure without a sweep, or adopt that server: `upstream.up` with --adopt.",
+    )
+
+
 def refused(error: psycopg.Error) -> ExternalError:
     """Return the error for an upstream that runs and lets nobody in."""
     return ExternalError(

@@ -189,12 +189,15 @@ class RolePart:
     """The role as which a source reads: login and replication, and no other right on the server.
 
     ``proves`` tries the password and returns why it does not let the role in, empty where it does.
+    ``made`` says that the lab made the role: one of another workspace is not taken over, since its
+    sources would be locked out.
     """
 
     name = "role"
     place = MAINTENANCE
 
-    def __init__(self, database: str, password: str, proves: Proof) -> None:
+    def __init__(self, database: str, password: str, proves: Proof, *, made: bool) -> None:
+        self._made_by_lab = made
         self._database = database
         self._password = password
         self._proves = proves
@@ -229,6 +232,8 @@ class RolePart:
 
     def apply(self, connection: Connection, progress: Progress) -> None:
         """Make it, or set it right, so that its password stands in no log and no statistics."""
+        if self._is_anothers(connection):
+            raise _role_exists()
         with connection.transaction():
             if _is_superuser(connection):
                 connection.execute("SET LOCAL log_statement = 'none'")
@@ -241,8 +246,17 @@ class RolePart:
     def statements(self, connection: Connection) -> Iterator[str]:
         """Return the CREATE ROLE or ALTER ROLE, with a verifier instead of the password."""
         if self.look(connection):
+            if self._is_anothers(connection):
+                yield f"-- {ROLE} exists; if another workspace uses it, this locks that one out:"
             for statement in self._made(connection):
                 yield f"{statement};"
+
+    def _is_anothers(self, connection: Connection) -> bool:
+        """Say whether it is there, and nothing shows that this workspace made it."""
+        if self._made_by_lab:
+            return False
+        there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ROLE,)).fetchone()
+        return there is not None and bool(self._proves())
 
     def _made(self, connection: Connection) -> tuple[str, ...]:
         there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ROLE,)).fetchone()
@@ -259,6 +273,18 @@ class RolePart:
             f" NOBYPASSRLS PASSWORD '{verifier}'",
             grant.as_string(connection),
         )
+
+
+def _role_exists() -> StateMismatchError:
+    return StateMismatchError(
+        f"There is a role {ROLE} on that server already, with a password that is not known here.",
+        code="upstream.role-exists",
+        why="This workspace did not make it. Another one may read that server by it, and would be"
+        " locked out by a new password.",
+        remedy="To share it, copy the file .lab/upstream/password of the workspace that made it to"
+        " the same place here, mode 600; or let that server's owner take the role away, if nobody"
+        " uses it. Then run the same command again.",
+    )
 
 
 class Proof(Protocol):

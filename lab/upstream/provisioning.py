@@ -10,7 +10,7 @@ import psycopg
 from lab.core.errors import LabError
 from lab.core.progress import Progress
 from lab.core.results import Status, Step
-from lab.upstream import connecting, tables
+from lab.upstream import connecting, disk, tables
 from lab.upstream.base import MAINTENANCE, ROLE, Connection, Provider
 from lab.upstream.failures import explained, first_line
 from lab.upstream.parts import (
@@ -31,7 +31,8 @@ class Provisioning:
     """``count`` tables of ``columns`` in the database ``place``, and what they need.
 
     ``password`` is that of the source's role; without one it is said to be missing. With
-    ``only_look`` nothing may be made there, not even to look.
+    ``only_look`` nothing may be made there, not even to look; ``made_role`` says that the role is
+    the lab's to set right.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Provisioning:
         columns: str,
         *,
         only_look: bool,
+        made_role: bool,
     ) -> None:
         self._provider = provider
         self._count = count
@@ -52,7 +54,12 @@ class Provisioning:
             *(() if provider.owned else (SettingsPart(),)),
             DatabasePart(place),
             ExtensionPart(),
-            RolePart(place, password, lambda: login_failure(provider, password, place)),
+            RolePart(
+                place,
+                password,
+                lambda: login_failure(provider, password, place),
+                made=made_role,
+            ),
             self._tables,
             PublicationPart(place, count),
         )
@@ -100,6 +107,7 @@ class Provisioning:
         connection = opened.require(part.place)
         if part is self._tables:
             self._tables.require_columns(connection)
+            self._require_space(connection)
             there = tables.contiguous(tables.find(connection).existing)
             remember(max(self._count, there))
         return bring_about(part, connection, progress)
@@ -124,10 +132,15 @@ class Provisioning:
             return _would(part, (part.absent(),))
         if part is self._tables:
             self._tables.require_columns(connection)
+            self._require_space(connection)
         diff = part.look(connection)
         if diff:
             return _would(part, diff)
         return Step(name=part.name, status=Status.OK, why=part.found(connection))
+
+    def _require_space(self, connection: Connection) -> None:
+        lacking = tables.missing(self._count, tables.find(connection).existing)
+        disk.require_space(self._provider.inspect().directory if lacking else "", len(lacking))
 
     def _how_far(self) -> str:
         reached = self._tables.reached

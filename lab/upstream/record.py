@@ -19,14 +19,18 @@ from lab.core.workspace import Workspace
 class UpstreamRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What was brought up: the provider, the column list, and the tables from 1 on.
 
-    ``adopted`` says that somebody else's server may be changed; ``made_at`` is ISO 8601, UTC.
+    ``server`` is which one it is where ``lab.toml`` names it (host:port/database), else empty.
+    ``adopted`` says that somebody else's server may be changed; ``made_at`` is ISO 8601, UTC;
+    ``made_role`` says that the lab made the source's role there, so that it may set it right.
     """
 
     provider: str
     columns: str
     tables: int
+    server: str = ""
     adopted: bool = False
     made_at: str = ""
+    made_role: bool = False
 
 
 class UpstreamRecords(msgspec.Struct, frozen=True):
@@ -54,9 +58,9 @@ class UpstreamRecords(msgspec.Struct, frozen=True):
         """Replace the record."""
         write_struct(self.folder / "record.json", record)
 
-    def forget(self) -> None:
-        """Remove record and password."""
-        for name in ("record.json", "password"):
+    def forget(self, *, keep_password: bool = False) -> None:
+        """Remove the record and, unless its role lives on elsewhere, the password."""
+        for name in ("record.json", *(() if keep_password else ("password",))):
             with explained(self.folder / name, "removing"):
                 (self.folder / name).unlink(missing_ok=True)
 

@@ -13,7 +13,7 @@ import msgspec
 import psycopg
 
 from lab.core.errors import UsageError
-from lab.upstream.base import PREFIX, PUBLICATION, ROLE, SCHEMA, Connection
+from lab.upstream.base import MOST_TABLES, PREFIX, PUBLICATION, ROLE, SCHEMA, Connection
 from lab.upstream.columns import refused_list, unlike
 
 _SHOWN = 5
@@ -132,6 +132,24 @@ def try_columns(connection: Connection, columns: str) -> None:
         if refused is None:
             raise
         raise refused from error
+
+
+def require_count(count: int, asked_by: str) -> int:
+    """Return ``count``, the number of tables that ``asked_by`` asks for.
+
+    Raises
+    ------
+    UsageError
+        It is more than the lab makes (``upstream.too-many-tables``).
+    """
+    if count > MOST_TABLES:
+        raise UsageError(
+            f"{asked_by} takes at most {MOST_TABLES:,}, not {count:,}.",
+            code="upstream.too-many-tables",
+            why="So many published tables are what the lab makes in one database at most.",
+            remedy=f"Give a number from 0 to {MOST_TABLES:,}.",
+        )
+    return count
 
 
 def column_list(text: str) -> str:

@@ -9,16 +9,17 @@ from datetime import UTC, datetime
 from lab.core.config import UpstreamConfig
 from lab.core.errors import LabError, UsageError
 from lab.core.progress import Progress
-from lab.core.results import Check, Step
+from lab.core.results import Check, Status, Step
 from lab.servers.ports import LOOPBACK
 from lab.servers.records import Condition
 from lab.upstream import checks, slots
 from lab.upstream.base import MAINTENANCE, Connection, Found, Link, Provider
-from lab.upstream.failures import explained, not_adopted
-from lab.upstream.parts import has_database
+from lab.upstream.failures import explained, not_adopted, not_adopted_for_sweeps
+from lab.upstream.parts import RolePart, has_database
 from lab.upstream.provisioning import Provisioning, login_failure
 from lab.upstream.record import UpstreamRecord, UpstreamRecords
 from lab.upstream.slots import Room, Slot
+from lab.upstream.swept import Standing, Swept, SweptDatabases, SweptRecords
 from lab.upstream.tables import published
 
 _FACTS = (
@@ -75,10 +76,11 @@ class Upstream:
     def destroy(self, progress: Progress) -> tuple[Step, ...]:
         """Remove its data, and forget it.
 
-        Somebody else's server is only forgotten; the step says what its owner may run there.
+        Somebody else's server is only forgotten; the step says what its owner may run there. The
+        role stays there, and so does its password here: without it nobody could use the role again.
         """
         steps = self.provider.destroy(progress)
-        self.records.forget()
+        self.records.forget(keep_password=not self.provider.owned)
         return steps
 
     def adopt(self) -> None:
@@ -155,6 +157,8 @@ class Upstream:
         if not self.changeable:
             raise not_adopted(self.found().address)
         self.records.ensure_password()
+        if database:
+            self.claim_database(database)
         provisioning = self._provisioning(tables, columns, database)
         steps: list[Step] = []
 
@@ -163,6 +167,10 @@ class Upstream:
                 self._write(columns=columns, tables=count)
 
         def ended(step: Step) -> None:
+            if step.name == RolePart.name and step.status is Status.CHANGED:
+                # From now on it is known to be the lab's; until then, by its password.
+                record = self.records.require()
+                self._write(columns=record.columns, tables=record.tables, made_role=True)
             steps.append(step)
             told(step)
 
@@ -184,20 +192,47 @@ class Upstream:
         with self._asking(MAINTENANCE) as connection:
             return has_database(connection, database)
 
-    def drop_database(self, database: str) -> bool:
-        """Drop a database that `provision` made for a sweep; say whether there was one.
+    def swept(self) -> tuple[Swept, ...]:
+        """Return the databases of sweeps that are recorded: made, and not known to be gone."""
+        return self._swept_records.read()
 
-        Sessions in it are ended, and slots that nobody uses are dropped with it.
-        """
-        name = database.replace('"', '""')
+    def forget_swept(self, database: str) -> None:
+        """Take a database of a sweep out of the record: it went with its server."""
+        self._swept_records.forget(database)
+
+    def swept_standing(self, database: str) -> Standing:
+        """Say whose the database of that name is."""
         with self._asking(MAINTENANCE) as connection:
-            if not has_database(connection, database):
-                return False
-            for slot in slots.read_slots(connection):
-                if slot.database == database and not slot.active:
-                    slots.drop_slot(connection, slot.name)
-            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
-            return True
+            return SweptDatabases(self.provider, self._swept_records).standing(connection, database)
+
+    def require_sweepable(self) -> None:
+        """Refuse a sweep on a server that may not be changed (``upstream.not-adopted``)."""
+        if not self.changeable:
+            raise not_adopted_for_sweeps(self.found().address)
+
+    def claim_database(self, database: str) -> None:
+        """Make a database for a sweep; one that a sweep of this workspace left is gone on with.
+
+        Raises
+        ------
+        PreconditionError
+            The server is not `changeable` (``upstream.not-adopted``), or does not run.
+        StateMismatchError
+            Somebody else made a database of that name (``upstream.not-ours``).
+        """
+        self.require_sweepable()
+        with self._asking(MAINTENANCE) as connection:
+            SweptDatabases(self.provider, self._swept_records).claim(connection, database)
+
+    def drop_database(self, database: str) -> bool:
+        """Drop a database that was made for a sweep; say whether there was one.
+
+        Sessions in it are ended, and slots of it that nobody uses are dropped with it. Errors are
+        those of `claim_database`.
+        """
+        self.require_sweepable()
+        with self._asking(MAINTENANCE) as connection:
+            return SweptDatabases(self.provider, self._swept_records).drop(connection, database)
 
     def link(self, *, database: str = "", name: str = "") -> Link:
         """Return how a database under study reaches it: by ``[upstream] via`` where that is set.
@@ -228,14 +263,6 @@ class Upstream:
             tables=0,
             name=name,
         )
-
-    def databases(self) -> tuple[str, ...]:
-        """Return the names of the databases of the server."""
-        with self._asking(MAINTENANCE) as connection:
-            found = connection.execute(
-                "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1"
-            )
-            return tuple(name for (name,) in found)
 
     def connect(self, purpose: str, database: str = "") -> Connection:
         """Open an autocommit connection as administrator; errors are those of the provider.
@@ -280,6 +307,8 @@ class Upstream:
                 "upstream.provider": self.provider.name,
                 "upstream.tables": str(len(published(connection))),
                 "upstream.columns": record.columns,
+                # Another way there is another round trip.
+                **({"upstream.via": self._config.via} if self._config.via else {}),
                 **{f"upstream.setting.{name}": value for name, value in rows},
             }
 
@@ -298,7 +327,12 @@ class Upstream:
         with self._asking(MAINTENANCE) as connection:
             return slots.drop_slot(connection, name)
 
+    @property
+    def _swept_records(self) -> SweptRecords:
+        return SweptRecords(self.records.folder)
+
     def _provisioning(self, tables: int, columns: str, database: str = "") -> Provisioning:
+        known = self.record()
         return Provisioning(
             self.provider,
             self.records.password(),
@@ -306,6 +340,7 @@ class Upstream:
             tables,
             columns,
             only_look=not self.changeable,
+            made_role=self.provider.owned or (known is not None and known.made_role),
         )
 
     @contextlib.contextmanager
@@ -330,13 +365,17 @@ class Upstream:
             )
         return host.strip("[]"), int(port)
 
-    def _write(self, *, columns: str, tables: int, adopted: bool = False) -> None:
+    def _write(
+        self, *, columns: str, tables: int, adopted: bool = False, made_role: bool = False
+    ) -> None:
         known = self.record()
         record = UpstreamRecord(
             provider=self.provider.name,
             columns=columns,
             tables=tables,
+            server=self.provider.identity,
             adopted=adopted or (known is not None and known.adopted),
+            made_role=made_role or (known is not None and known.made_role),
             made_at=known.made_at if known else datetime.now(UTC).isoformat(timespec="seconds"),
         )
         if record != known:

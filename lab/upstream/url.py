@@ -47,7 +47,7 @@ class UrlProvider:
         self.database: str = unquote(place.path.removeprefix("/"))
 
     def __repr__(self) -> str:
-        return f"UrlProvider({self._where!r})"
+        return f"UrlProvider({self.identity!r})"
 
     def inspect(self) -> Found:
         """Look, and change nothing. One that answers but lets nobody in runs, and says so."""
@@ -71,20 +71,20 @@ class UrlProvider:
     def start(self, progress: Progress) -> tuple[Step, ...]:
         """See that it answers; errors are those of `connect`."""
         with contextlib.closing(self.connect("upstream.up")) as connection:
-            why = f"{_described(connection)} answers at {self._where} as {self._user}"
+            why = f"{_described(connection)} answers at {self.identity} as {self._user}"
         return (Step(name="server", status=Status.OK, why=why),)
 
     def stop(self, progress: Progress) -> tuple[Step, ...]:
         """Leave it alone."""
-        why = f"{self._where} is not the lab's to stop"
+        why = f"{self.identity} is not the lab's to stop"
         return (Step(name="server", status=Status.SKIPPED, why=why),)
 
     def destroy(self, progress: Progress) -> tuple[Step, ...]:
         """Leave it alone, and say what its owner may run there."""
         why = (
-            f"{self._where} is not the lab's to destroy; what the lab put there its owner may take"
-            f" away: DROP PUBLICATION for {PUBLICATION}, DROP TABLE for {SCHEMA}.{PREFIX}1 and its"
-            f" like, then DROP OWNED BY and DROP ROLE for {ROLE}"
+            f"{self.identity} is not the lab's to destroy; what the lab put there its owner may"
+            f" take away: DROP PUBLICATION for {PUBLICATION}, DROP TABLE for {SCHEMA}.{PREFIX}1 and"
+            f" its like, then DROP OWNED BY and DROP ROLE for {ROLE}"
         )
         return (Step(name="server", status=Status.SKIPPED, why=why),)
 
@@ -126,7 +126,8 @@ class UrlProvider:
         return f"{host}:{self._port}"
 
     @property
-    def _where(self) -> str:
+    def identity(self) -> str:
+        """Which server it is: host:port/database."""
         return f"{self._address}/{self.database}"
 
     def _problem(self) -> str:

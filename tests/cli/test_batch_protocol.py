@@ -7,8 +7,8 @@ from standin import Law, set_behaviour
 
 TABLES = 126  # (1 + 11 + 30) statements, three times
 PLAN = ("--plan", "batch", "--sizes", "1,11,30", "--repetitions", "3")
-REPLAY = Law(floor_ms=8, per_1000_objects_ms=0, soft_assertion_factor=1, per_position_ms=6)
-NO_REPLAY = Law(floor_ms=8, per_1000_objects_ms=0, soft_assertion_factor=1)
+REPLAY = Law(floor_ms=60, per_1000_objects_ms=0, soft_assertion_factor=1, per_position_ms=12)
+NO_REPLAY = Law(floor_ms=60, per_1000_objects_ms=0, soft_assertion_factor=1)
 
 
 def shape(lab: MaterializeDriver, goal: str) -> str:

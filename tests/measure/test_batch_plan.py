@@ -1,5 +1,7 @@
 """What a batch benchmark sets out to do: sizes, tables, order, and room for its record."""
 
+import time
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -95,6 +97,20 @@ def test_what_fits_is_named_and_fits():
     plan_of(sizes=(1000,), repetitions=most)
     with pytest.raises(UsageError):
         plan_of(sizes=(1000,), repetitions=most + 1)
+
+
+def test_what_can_never_fit_is_refused_at_once():
+    started = time.process_time()
+    with pytest.raises(UsageError) as refused:
+        plan_of(repetitions=30_000_000)
+    assert time.process_time() - started < 0.1
+    most = int(refused.value.remedy.split()[1])
+    plan_of(repetitions=most)
+    with pytest.raises(UsageError, match="do not fit"):
+        plan_of(repetitions=most + 1)
+    with pytest.raises(UsageError) as refused:
+        plan_of(sizes=(100_000,), repetitions=1)
+    assert refused.value.remedy.startswith("Take fewer or smaller sizes")
 
 
 def test_a_sweep_follows_the_sizes_and_uses_its_own_tables():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
@@ -83,6 +82,8 @@ def test_what_must_be_alike_is_in_the_passport(place: Sourced, whole: tuple[Run,
     assert alike["upstream.tables"] == str(TABLES)
     assert alike["batch.sizes"] == "1 3 10"
     assert alike["mode"] == "transaction"
+    # PostgreSQL has no clusters: which one is configured makes no difference.
+    assert "batch.cluster" not in alike
     assert alike["upstream.setting.wal_level"] == "logical"
     port = str(place.upstream.link().port)
     assert port not in {*alike.values(), *run.passport.noted.values()}
@@ -178,22 +179,26 @@ def test_what_was_committed_and_is_not_there_does_not_count(place: Sourced) -> N
         run = place.measured(plan, progress)
     finally:
         place.upstream.provision(TABLES, place.upstream.columns(), Acting())
-    assert batches_of(run)[-1].void == "COMMIT was answered, but 1 of its tables are not there"
+    assert batches_of(run)[-1].void == "COMMIT was answered, but 1 of its tables is not there"
     assert all(batch.counts for batch in batches_of(run)[:-1])
     assert any("does not count: COMMIT was answered" in text for text in progress.said)
     found = analyse(run, None).batch
-    assert found.void == ("1 × COMMIT was answered, but 1 of its tables are not there",)
+    assert found.void == ("1 × COMMIT was answered, but 1 of its tables is not there",)
 
 
 def test_an_upstream_that_stops_in_the_middle_of_a_transaction(place: Sourced) -> None:
     plan = plan_of(1, 3, 10)
     progress = Acting(6, lambda: place.upstream.stop(Acting()))
     try:
-        run = place.measured(plan, progress)
+        run = place.measured(plan, progress, back_s=0.5)
     finally:
         place.start_upstream()
     assert run.stopped is Stop.LOST
-    assert "could not be begun" in run.void
+    assert "could not be begun, as the upstream was not back within 0.5 s: " in run.void
+    # Cause and remedy are in it, and it is followed by a full stop where it is shown.
+    assert "`upstream.up`" in run.void
+    assert not run.void.endswith(".")
+    assert ".." not in run.void
     assert batches_of(run)[-1].error
     assert not batches_of(run)[-1].counts
     assert place.made() == frozenset()
@@ -220,6 +225,39 @@ def test_an_upstream_that_is_restarted_before_commit(place: Sourced) -> None:
     assert all(batch.counts for batch in others)
 
 
+class Between(Acting):
+    """Does something real between the first transaction and the second."""
+
+    def advance(self, count: int = 1) -> None:
+        super().advance(count)
+        if count == 0:
+            self._action()
+            self._action = bool
+
+
+def test_an_upstream_that_is_restarted_between_two_transactions(place: Sourced) -> None:
+    run = place.measured(plan_of(3, repetitions=3), Between(0, place.restart_upstream))
+    assert run.void == ""
+    assert [batch.counts for batch in batches_of(run)] == [True] * 3
+
+
+def test_an_upstream_that_takes_its_time_to_be_back_is_waited_for(place: Sourced) -> None:
+    class Returning(Between):
+        """Starts the upstream again once the run waits for it."""
+
+        def say(self, text: str) -> None:
+            super().say(text)
+            if "waited for" in text:
+                place.start_upstream()
+
+    progress = Returning(0, lambda: place.upstream.stop(Acting()))
+    run = place.measured(plan_of(3, repetitions=3), progress)
+    assert run.void == ""
+    assert [batch.counts for batch in batches_of(run)] == [True] * 3
+    assert "the upstream did not answer before transaction 2" in run.batch.notes
+    assert "It is waited for, 30 s at most." in progress.said
+
+
 def test_a_target_that_is_killed(place: Sourced) -> None:
     plan = plan_of(1, 3, 10)
     try:
@@ -238,36 +276,65 @@ def test_a_target_that_is_killed(place: Sourced) -> None:
     assert place.made() == frozenset()
 
 
-def test_a_statement_that_is_not_answered_in_time(place: Sourced) -> None:
-    plan = plan_of(3, repetitions=4)
-    taken = threading.Event()
+class Held(Acting):
+    """Somebody else is making tables of these numbers, once the third statement is done.
 
-    def hold() -> None:
-        """Make a table of the same name in a transaction that stays open for a while."""
-        with closing(place.environment.connect("test")) as other:
+    They go on until so many transactions have waited for them in vain.
+    """
+
+    def __init__(self, place: Sourced, *numbers: int, until: int) -> None:
+        super().__init__(3, self._begin)
+        self._place = place
+        self._numbers = numbers
+        self._until = until
+        self._taken, self._enough = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._hold)
+
+    def say(self, text: str) -> None:
+        super().say(text)
+        if sum("no answer within" in each for each in self.said) >= self._until:
+            self._enough.set()
+
+    def end(self) -> None:
+        self._thread.join()
+
+    def _begin(self) -> None:
+        self._thread.start()
+        assert self._taken.wait(10)
+
+    def _hold(self) -> None:
+        with closing(self._place.environment.connect("test")) as other:
             other.execute(b"BEGIN")
-            other.execute(
-                f"CREATE FOREIGN TABLE {BATCH_SCHEMA}.bench_table_5 (id int)"
-                " SERVER ddl_lab_upstream".encode()
-            )
-            taken.set()
-            time.sleep(2)
+            for number in self._numbers:
+                other.execute(
+                    f"CREATE FOREIGN TABLE {BATCH_SCHEMA}.bench_table_{number} (id int)"
+                    " SERVER ddl_lab_upstream".encode()
+                )
+            self._taken.set()
+            self._enough.wait(30)
             other.execute(b"ROLLBACK")
 
-    thread = threading.Thread(target=hold)
 
-    def begin() -> None:
-        thread.start()
-        taken.wait(10)
-
-    run = place.measured(plan, Acting(3, begin), timeout_s=1)
-    thread.join()
+def test_statements_that_are_not_answered_in_time(place: Sourced) -> None:
+    held = Held(place, 5, 11, until=2)
+    run = place.measured(plan_of(3, repetitions=5), held, timeout_s=1)
+    held.end()
     late = batches_of(run)[1]
     assert late.error == "no answer within 1 s"
     assert late.failed_at == 2
     assert run.void == ""
-    assert [batch.counts for batch in batches_of(run)] == [True, False, True, True]
-    assert any("opened anew" in note for note in run.batch.notes)
+    assert [batch.counts for batch in batches_of(run)] == [True, False, True, False, True]
+    assert sum("opened anew" in note for note in run.batch.notes) == 2
+
+
+def test_two_in_a_row_that_are_not_answered_in_time_end_the_run(place: Sourced) -> None:
+    held = Held(place, 5, 8, until=2)
+    run = place.measured(plan_of(3, repetitions=5), held, timeout_s=1)
+    held.end()
+    assert run.stopped is Stop.LOST
+    assert run.void == "transaction 3 broke off: no answer within 1 s"
+    assert [batch.counts for batch in batches_of(run)] == [True, False, False]
+    assert place.made() == frozenset()
 
 
 def test_objects_that_somebody_else_makes_end_the_run(place: Sourced) -> None:

@@ -15,10 +15,12 @@ from lab.core.workspace import Workspace
 from lab.measure.findings import Analysis, ComparisonFinding, Difference, ShapeFinding
 from lab.measure.record import Run
 from lab.notebook import evidence
+from lab.notebook.compose import compose
 from lab.notebook.entry import Entry, MeasuredRun
 from lab.notebook.regions import parse_regions
 from lab.notebook.render import REGIONS, render_entry, render_message, render_results
 from lab.notebook.sentences import headline, tally
+from lab.notebook.views import measured_title
 from lab.stats.summary import Verdict
 
 
@@ -65,6 +67,7 @@ def test_setup_and_method_say_what_was_measured_and_how(tmp_path: Path) -> None:
     assert "3,573 published tables" in method
     assert "BEGIN is in no figure. COMMIT is timed apart" in method
     assert "is shown as a failure and is never a sample" in method
+    assert "That reading lies within the transaction:" in method
     assert "at 100, 1,000 and 3,000 published tables" in method
     assert "`CREATE TABLE ddl_lab_batch.bench_table_{i} FROM SOURCE" in method
 
@@ -270,6 +273,43 @@ def test_unlike_passports_are_named_and_the_costs_are_said_all_the_same(tmp_path
     assert "Not compared with session 22: `upstream.tables` differs." in text
     assert "No cell could be measured" not in text
     assert "costs 166 ms" in text
+    assert "upstream.clean" not in text
+    message = render_message(workspace, "change", entry_of(workspace, run, analysis), "x")
+    assert "intervals). Not compared with session 22, since" in " ".join(message.split())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("", "4", "there was no source before; `upstream.clean` takes the source away"),
+        ("4", "", "there was a source before; `upstream.connect` makes one"),
+        ("9", "4", "with the tables made from it; `upstream.connect` makes it anew."),
+    ],
+)
+def test_a_source_that_one_side_lacks_is_named_with_what_mends_it(
+    tmp_path: Path, before: str, after: str, words: str
+) -> None:
+    workspace, run = Workspace(tmp_path), make_batch_run()
+    unlike = (Difference("objects.upstream", before, after),)
+    analysis = compared(run, cells={}, differences=unlike)
+    text = render_entry(workspace, entry_of(workspace, run, analysis))
+    assert "- `objects.upstream`: " in text
+    assert words in text
+    assert words in render_results(workspace, analysis)
+
+
+@pytest.mark.parametrize("differences", [(), (Difference("upstream.tables", "3", "4"),)])
+def test_a_run_that_belongs_to_no_session_is_called_one_kept_aside(
+    tmp_path: Path, differences: tuple[Difference, ...]
+) -> None:
+    workspace, run = Workspace(tmp_path), make_batch_run(sizes=(1, 10, 500))
+    changes = {"cells": {}, "differences": differences} if differences else {}
+    analysis = compared(run, session=0, **changes)
+    said = render_results(workspace, analysis) + headline(analysis)
+    assert "Against the run kept aside:" in said
+    assert "session 0" not in said.lower()
+    table = "| The run kept aside " if differences else "since the run kept aside"
+    assert table in said
 
 
 @pytest.mark.parametrize("kind", ["change", "prompt", "log"])
@@ -292,10 +332,49 @@ def test_a_single_repetition_has_no_interval_anywhere(tmp_path: Path) -> None:
     analysis = make_batch_analysis(run, fit=CONSTANT)
     entry = entry_of(workspace, run, analysis)
     text = render_entry(workspace, entry)
-    assert "each was measured once, so that there is no interval." in text
-    assert "A single repetition carries no interval." in text
+    assert "; fewer than three repetitions carry no interval (n = 1)." in text
+    assert "Fewer than three repetitions carry no interval." in text
     message = " ".join(render_message(workspace, "change", entry, "x").split())
-    assert "(single repetitions, without intervals)" in message
+    assert "(single repetitions, which carry no interval)" in message
+
+
+def test_the_cost_of_a_table_and_the_total_are_one_quantity(tmp_path: Path) -> None:
+    run = make_batch_run(sizes=(1, 5), repetitions=3)
+    assert run.batch is not None
+    # Uneven repetitions, whose median and geometric mean are far apart.
+    uneven = tuple(
+        msgspec.structs.replace(batch, commit_ns=batch.commit_ns * 10 ** (batch.repetition // 3))
+        for batch in run.batch.batches
+    )
+    record = msgspec.structs.replace(run.batch, batches=uneven)
+    results = sections(tmp_path, msgspec.structs.replace(run, batch=record))["results"]
+    one, five = row(results, "1"), row(results, "5")
+    assert one[4] == one[2]
+    assert abs(float(five[4]) / float(five[2]) - 5) < 0.05
+    assert "Both are geometric means of the n repetitions that count" in results
+
+
+def test_the_object_count_is_that_of_user_objects(tmp_path: Path) -> None:
+    run = make_batch_run(**{"objects.upstream": "4"})
+    setup = sections(tmp_path, run)["setup"]
+    assert "1,000 user objects (table 1,000) and 4 that read an upstream" in setup
+    assert measured_title(run).endswith("on postgres at 1,000 objects")
+
+
+@pytest.mark.parametrize(("target", "number"), [("postgres", 1), ("materialize", 123)])
+def test_without_a_goal_the_title_fits_a_changes_first_line(
+    tmp_path: Path, target: str, number: int
+) -> None:
+    workspace = Workspace(tmp_path)
+    run = msgspec.structs.replace(make_batch_run(number), target=target)
+    file = evidence.write_run(workspace, run)
+    entry, _ = compose(
+        workspace, number=number, session="S", goal="", date="", runs=[file], notes=()
+    )
+    assert entry.title == f"Batches of create-table-from-source on {target}"
+    for kind in ("change", "log"):
+        subject = render_message(workspace, kind, entry, "x").partition("\n")[0]
+        assert subject.lower().endswith(f"session {number}: {entry.title}".lower())
 
 
 def test_figures_that_show_shapes_alone_are_marked_and_set_in_no_proportion(tmp_path: Path) -> None:

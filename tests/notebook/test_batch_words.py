@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from batch_support import CONSTANT, LINEAR, make_batch_analysis, make_batch_run
+from batch_support import CONSTANT, FAILURES, LINEAR, make_batch_analysis, make_batch_run
 
 from lab.measure.findings import BatchFinding
-from lab.notebook.batch_sentences import batch_findings
+from lab.notebook.batch_sentences import batch_findings, batch_means
 from lab.notebook.sentences import headline
 from lab.stats.positions import PositionFit, Shape
 
@@ -102,13 +102,61 @@ def test_the_headline_names_size_and_shape() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("connections", "words"),
+    [
+        (None, "queries. Answering"),
+        (0.0, "queries. Answering"),
+        (0.049, "queries. Answering"),
+        (0.5, "queries and opens 0.500 connections to it."),
+        (0.981, "queries and opens one connection to it."),
+        (1.019, "queries and opens one connection to it."),
+        (1.1, "queries and opens 1.10 connections to it."),
+        (2.0, "queries and opens 2 connections to it."),
+    ],
+)
+def test_connections_are_counted_where_there_are_any(connections: float | None, words: str) -> None:
+    assert words in said(LINEAR, "asks the upstream", connections=connections)
+
+
+@pytest.mark.parametrize(
+    ("repetitions", "count", "means"),
+    [
+        (1, "(n = 1)", "single repetitions, which carry no interval"),
+        (2, "(n = 2)", "geometric means of 2 repetitions, too few for an interval"),
+    ],
+)
+def test_few_repetitions_are_counted(repetitions: int, count: str, means: str) -> None:
+    batch = make_batch_analysis(make_batch_run(repetitions=repetitions)).batch
+    assert batch is not None
+    costs = batch_findings(batch)[0]
+    assert costs.endswith(f"; fewer than three repetitions carry no interval {count}.")
+    assert batch_means(batch) == means
+
+
+def test_sizes_that_lost_repetitions_have_means_without_intervals() -> None:
+    lost = (FAILURES[0], msgspec.structs.replace(FAILURES[0], size=5))
+    some = make_batch_analysis(make_batch_run(failures=lost)).batch
+    fewer = make_batch_analysis(
+        make_batch_run(sizes=(1, 5), repetitions=2, failures=lost[1:])
+    ).batch
+    assert some is not None
+    assert fewer is not None
+    assert batch_means(some).endswith("with 95% intervals where these are three or more")
+    assert "no interval" not in batch_findings(some)[0]
+    assert batch_means(fewer) == "geometric means of 1 to 2 repetitions, too few for an interval"
+
+
 def test_the_first_statement_is_set_against_the_next() -> None:
-    assert "143 ms (median), 42.7 ms more than the fit says of position 2" in said(LINEAR, "first")
+    said_first = said(LINEAR, "The first statement")
+    assert "143 ms (median), 39.6 ms more than the median at positions 2 to 10;" in said_first
     alike = said(LINEAR, "The first statement", first_ns=101e6)
     assert alike == (
         "The first statement of a transaction takes 101 ms (median); it is not in the fit."
     )
-    assert "80.0 ms less than" in said(LINEAR, "The first statement", first_ns=20e6)
+    assert "83.1 ms less than" in said(LINEAR, "The first statement", first_ns=20e6)
+    alone = said(LINEAR, "The first statement", bins=finding(LINEAR).bins[:1])
+    assert alone.endswith("143 ms (median); it is not in the fit.")
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,8 @@ def test_what_an_interrupted_sweep_left_goes_too(lab: Place) -> None:
     assert "- database upstream_4" in str(foreseen.steps)
     kept = clean(lab, keep_source=True)
     assert kept.exit_code == 0, kept.text
-    assert "upstream_4" not in lab.upstream.databases()
+    assert not lab.upstream.has_database("upstream_4")
+    assert lab.upstream.swept() == ()
     assert objects(lab) > 0
     assert connect(lab).status is Status.OK
 

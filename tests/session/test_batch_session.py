@@ -97,9 +97,10 @@ def test_outside_of_a_session_nothing_is_logged(lab: Driver) -> None:
     assert tables_made(lab) == 8
 
     second = lab.ok("measure.batch", *SMALL[2:])
-    assert f"Session 0 stands for .lab/batches/{name}" in second.out
+    assert f"which this one is compared with, is .lab/batches/{name}" in second.out
     assert "nothing was logged" in second.out
     assert "session.measure --plan batch" in second.out
+    assert "`ddl-lab upstream.clean` before latency is measured" in second.out
     assert log_of(lab) == before
     assert lab.json("session.status").data == {"session": None}
     # What was kept was in nobody's way, and is gone.
@@ -195,7 +196,7 @@ def test_a_repetition_that_fails_is_shown_and_voids_no_run(lab: Driver) -> None:
     (failure,) = run["batch"]["failures"]
     assert "refused by a test" in failure["error"]
     (warning,) = done.envelope["warnings"]
-    assert warning.startswith("1 of 4 transactions failed and count for nothing")
+    assert warning.startswith("1 of 4 transactions failed and counts for nothing")
     assert "3 of 4 transactions count" in steps_of(done.envelope)["measure"]["why"]
     assert "refused by a test" in log_of(lab)
     assert lab.ok("log.verify").code == 0

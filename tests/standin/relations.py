@@ -254,7 +254,7 @@ def translate(sql: str) -> str:
             text = re.sub(rf'"?\b{schema}\b"?\s*\.\s*', "", text)
         text = re.sub(r"\bcurrent_user\b(?!\()", "current_user()", text, flags=re.IGNORECASE)
         text = re.sub(r"\b(current_database|now|version)\s*\(\s*\)", r"pg_\1()", text)
-        text = re.sub(r"(?<![<>!])!?~\s*$", _regexp_operator, text)
+        text = re.sub(r"(?<![<>!])!?~\s*(?=$|\$)", _regexp_operator, text)
         parts[index] = re.sub(r"\$(\d+)", r"?\1", text)
     joined = "".join(parts)
     return _CAST.sub(_cast, joined).rstrip("; \n")

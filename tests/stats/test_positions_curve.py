@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -150,6 +151,44 @@ def test_the_unit_does_not_matter() -> None:
     assert other.shape is one.shape
     for field in ("floor_ns", "slope_ns", "slope_low_ns", "slope_high_ns", "detectable_ns"):
         assert getattr(other, field) == pytest.approx(7 * getattr(one, field), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("curve", "shape"),
+    [
+        ((100.0, 0.0, 0.0), Shape.CONSTANT),
+        ((100.0, 0.9, 0.0), Shape.LINEAR),
+        ((100.0, 0.456, 0.00131), Shape.QUADRATIC),
+    ],
+)
+def test_what_is_found_can_be_written_as_json(
+    curve: tuple[float, float, float], shape: Shape
+) -> None:
+    made = transactions(np.random.default_rng(16), curve=curve)
+    found = fit_positions(made)
+    assert found is not None
+    assert found.shape is shape
+    written = msgspec.json.encode(found)
+    assert msgspec.json.decode(written, type=PositionFit) == found
+    assert msgspec.json.decode(msgspec.json.encode(bins(made)))
+    assert {type(value) for value in msgspec.structs.astuple(found)} == {Shape, int, float}
+
+
+def test_slow_transactions_do_not_lift_the_floor_of_the_others() -> None:
+    floors = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        made = transactions(rng)
+        slow = rng.choice(len(made), 4, replace=False)
+        for each in slow:
+            made[each] = [3 * value for value in made[each]]
+        found = fit_positions(made)
+        assert found is not None
+        if found.shape is Shape.CONSTANT:
+            floors.append(found.floor_ns / MS)
+    assert len(floors) >= 19
+    # Their mean would stand at 120.
+    assert np.median(floors) == pytest.approx(102, abs=4)
 
 
 @pytest.mark.parametrize("slow", [0.0, 0.05], ids=["independent", "autoregressive"])

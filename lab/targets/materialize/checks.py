@@ -12,6 +12,7 @@ import psycopg
 from lab.core.errors import LabError
 from lab.core.results import Check
 from lab.servers.ports import LOOPBACK
+from lab.targets import leftovers
 from lab.targets.base import Connection, ObjectCounts, Variables
 from lab.targets.materialize import http, metrics, objects, sql
 from lab.targets.materialize.readiness import READY
@@ -28,6 +29,11 @@ _LIMITS = {
     "max_tables": ("table", workload(()).fixtures),
     "max_materialized_views": ("materialized-view", 0),
 }
+_LEFT = r"""
+SELECT count(*)
+  FROM mz_catalog.mz_objects o JOIN mz_catalog.mz_schemas s ON o.schema_id = s.id
+ WHERE o.id LIKE 'u%' AND (s.name = 'ddl_lab_batch' OR s.name LIKE 'ddl\_lab\_batch\_%')
+"""
 _KEPT = "SELECT count(*) FROM mz_objects WHERE id LIKE 's%' AND type = 'connection'"
 
 
@@ -106,6 +112,7 @@ def counted(server: Runs, expected: int | None) -> Iterator[Check]:
         with contextlib.closing(sql.connect(server.ports, "env.verify")) as connection:
             counts = objects.count(connection)
             kept = _kept_by_the_system(connection)
+            left = _left_by_batches(connection)
             limits = {name: _limit(connection, name) for name in _LIMITS}
     except (LabError, psycopg.Error) as error:
         yield Check(
@@ -125,6 +132,7 @@ def counted(server: Runs, expected: int | None) -> Iterator[Check]:
     )
     yield _gauge(server, counts.total + counts.fixtures + counts.upstream + kept)
     yield _room(limits, counts)
+    yield leftovers.left_over(left, counts.upstream - left)
 
 
 def _limit(connection: Connection, name: str) -> int:
@@ -157,6 +165,11 @@ def _kept_by_the_system(connection: Connection) -> int:
     Seen with v26.24: they are its connections (one); all others come with the binary.
     """
     row = connection.execute(_KEPT).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _left_by_batches(connection: Connection) -> int:
+    row = connection.execute(_LEFT).fetchone()
     return int(row[0]) if row else 0
 
 

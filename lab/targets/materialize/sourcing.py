@@ -41,12 +41,12 @@ class SourceSourcing:
 
     def __init__(self, link: Link, cluster: str, variables: SystemVariables) -> None:
         self._link = link
-        self._cluster = cluster
+        self.cluster = cluster
         self._variables = variables
         self._schemas = common.schemas(link.name)
 
     def __repr__(self) -> str:
-        return f"SourceSourcing({self._link!r}, {self._cluster!r})"
+        return f"SourceSourcing({self._link!r}, {self.cluster!r})"
 
     def look(self, connection: Connection) -> tuple[str, ...]:
         """Compare with what is declared what the catalog says, the source's references included."""
@@ -188,7 +188,7 @@ class SourceSourcing:
         if found.connection is None:
             lines += (f"+ connection {self._schemas.upstream}.{CONNECTION}",)
         if found.source is None:
-            lines += (f"+ source {self._schemas.upstream}.{SOURCE} in {self._cluster}",)
+            lines += (f"+ source {self._schemas.upstream}.{SOURCE} in {self.cluster}",)
         return lines
 
     def _elsewhere(self, found: Found) -> tuple[str, ...]:
@@ -201,7 +201,7 @@ class SourceSourcing:
         if found.source is not None:
             lines += common.unlike(
                 {"cluster": found.source.cluster, "publication": found.source.publication},
-                {"cluster": self._cluster, "publication": link.publication},
+                {"cluster": self.cluster, "publication": link.publication},
             )
         return lines
 
@@ -270,7 +270,7 @@ class SourceSourcing:
             reached("upstream.connect.source:before")
             self._run(
                 connection,
-                f"CREATE SOURCE {self._own}.{SOURCE} IN CLUSTER {identifier(self._cluster)}"
+                f"CREATE SOURCE {self._own}.{SOURCE} IN CLUSTER {identifier(self.cluster)}"
                 f" FROM POSTGRES CONNECTION {self._own}.{CONNECTION}"
                 f" (PUBLICATION {literal(self._link.publication)})",
             )

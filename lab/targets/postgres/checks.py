@@ -12,6 +12,7 @@ from lab.core.results import Check
 from lab.servers import settings
 from lab.servers.postgres import EmbeddedServer
 from lab.servers.records import Condition
+from lab.targets import leftovers
 from lab.targets.base import Connection
 from lab.targets.postgres import objects
 
@@ -37,6 +38,10 @@ SELECT 'session ' || pid || ' (' || application_name || '), ' || state
 _INVALID = """
 SELECT indexrelid::regclass::text FROM pg_index WHERE NOT (indisvalid AND indisready) ORDER BY 1
 """
+_LEFT = """
+SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname ~ '^ddl_lab_batch(_.*)?$' AND c.relkind = 'f'
+"""
 _AUTOVACUUM = """
 SELECT query, extract(epoch FROM clock_timestamp() - xact_start)::float8
   FROM pg_stat_activity
@@ -61,6 +66,7 @@ def verify(
                 build(connection, server.binaries.version()),
                 recovery(connection),
                 counted(connection, expected_objects),
+                left_by_batches(connection),
                 indexes(connection),
                 sessions(connection),
                 transactions(connection),
@@ -142,6 +148,13 @@ def _towards(expected: int, found: int) -> str:
         " [population] in lab.toml), or let `lab.seed` drop the newest of its own with"
         " --drop-surplus."
     )
+
+
+def left_by_batches(connection: Connection) -> Check:
+    """Check that no foreign table that a batch benchmark made is left."""
+    row = connection.execute(_LEFT).fetchone()
+    left = int(row[0]) if row else 0
+    return leftovers.left_over(left, objects.count(connection).upstream - left)
 
 
 def indexes(connection: Connection) -> Check:

@@ -55,6 +55,7 @@ class ForeignSourcing:
     statement: str = IMPORT
     product: str = "postgres_fdw: IMPORT FOREIGN SCHEMA … LIMIT TO (not Materialize)"
     needs: str = "nothing but the one connection that a session keeps open"
+    cluster: str = ""
 
     def __init__(self, link: Link) -> None:
         self._link = link
