@@ -363,7 +363,7 @@ def small_disk() -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(root)], check=True)
 
 
-def test_a_full_disk_is_said_so_and_gone_on_with(small_disk: Path) -> None:
+def test_a_full_disk_is_foreseen_and_gone_on_with(small_disk: Path) -> None:
     upstream = upstream_in(small_disk)
     upstream.start(QUIET)
     try:
@@ -377,7 +377,8 @@ def test_a_full_disk_is_said_so_and_gone_on_with(small_disk: Path) -> None:
         with pytest.raises(PreconditionError) as full:
             upstream.provision(3000, COLUMNS, QUIET)
         assert full.value.code == "disk.full"
-        assert "of 3,000 tables are there" in full.value.what
+        assert "no room for 2,990 tables more" in full.value.what
+        assert len(upstream.published()) == 10
         ballast.unlink()
         upstream.start(QUIET)
         there = len(upstream.published())
