@@ -118,12 +118,14 @@ class ObjectCounts(msgspec.Struct, frozen=True):
     """Exact numbers of user objects by type (``table``, ``view``, …), the lab's own left out.
 
     ``fixtures`` counts the objects that the lab itself keeps for measuring, ``upstream`` those by
-    which it reads an upstream: the source, what that needs, and the tables made from it.
+    which it reads an upstream: the source, what that needs, and the tables made from it, of which
+    there are ``batches``.
     """
 
     by_type: dict[str, int]
     fixtures: int = 0
     upstream: int = 0
+    batches: int = 0
 
     @property
     def total(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lab.targets.base import ObjectCounts
-from lab.targets.sourcing import is_for_upstream
+from lab.targets.sourcing import is_for_batches, is_for_upstream
 
 FIXTURE_SCHEMA = "ddl_lab_fixture"
 """Where the lab keeps what it measures with; left out of the counts of user objects."""
@@ -15,15 +15,16 @@ FIXTURE_SCHEMA = "ddl_lab_fixture"
 def tally(rows: Iterable[tuple[Any, ...]]) -> ObjectCounts:
     """Add up rows of type, schema and number of objects."""
     by_type: dict[str, int] = {}
-    fixtures = upstream = 0
+    fixtures = upstream = batches = 0
     for kind, schema, number in rows:
         if schema == FIXTURE_SCHEMA:
             fixtures += number
         elif is_for_upstream(schema):
             upstream += number
+            batches += number if is_for_batches(schema) else 0
         else:
             by_type[kind] = by_type.get(kind, 0) + number
-    return ObjectCounts(by_type, fixtures, upstream)
+    return ObjectCounts(by_type, fixtures, upstream, batches)
 
 
 def is_labs_own(schema: str) -> bool:

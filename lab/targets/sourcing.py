@@ -42,9 +42,16 @@ def schemas(name: str) -> Schemas:
 
 def is_for_upstream(schema: str) -> bool:
     """Say whether a schema is one in which sources, or tables made from them, lie."""
-    return any(
-        schema == own or schema.startswith(f"{own}_") for own in (UPSTREAM_SCHEMA, BATCH_SCHEMA)
-    )
+    return _belongs(schema, UPSTREAM_SCHEMA) or is_for_batches(schema)
+
+
+def is_for_batches(schema: str) -> bool:
+    """Say whether a schema is one in which tables made from sources lie."""
+    return _belongs(schema, BATCH_SCHEMA)
+
+
+def _belongs(schema: str, own: str) -> bool:
+    return schema == own or schema.startswith(f"{own}_")
 
 
 def numbers(names: Iterable[str]) -> frozenset[int]:

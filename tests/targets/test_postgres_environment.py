@@ -19,7 +19,7 @@ from lab.servers import launch
 from lab.servers.postgres import EmbeddedServer
 from lab.targets import registry
 from lab.targets.base import Phase, Trouble
-from lab.targets.postgres import checks, workload
+from lab.targets.postgres import checks, objects, workload
 from lab.targets.postgres.environment import PostgresEnvironment
 
 QUIET = SilentProgress()
@@ -256,13 +256,13 @@ def test_a_wrong_count_is_found(environment, connection):
 
 def test_the_remedy_for_a_wrong_count_works(environment, connection):
     run(connection, ["CREATE SCHEMA s", "CREATE TABLE s.t (a int)", "CREATE TABLE s.u (a int)"])
-    fewer, more = (checks.counted(connection, expected) for expected in (3, 1))
+    fewer, more = (checks.counted(objects.count(connection), expected) for expected in (3, 1))
     assert "`lab.seed --count 3`" in fewer.remedy
     assert "--drop-surplus" not in fewer.remedy
     assert "--objects 2" in more.remedy
     assert "lab.seed --count" not in more.remedy  # it would refuse
     assert "--drop-surplus" in more.remedy
-    assert checks.counted(connection, 2).passed
+    assert checks.counted(objects.count(connection), 2).passed
 
 
 def test_an_invalid_index_is_found(environment, connection):

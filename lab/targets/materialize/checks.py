@@ -29,11 +29,6 @@ _LIMITS = {
     "max_tables": ("table", workload(()).fixtures),
     "max_materialized_views": ("materialized-view", 0),
 }
-_LEFT = r"""
-SELECT count(*)
-  FROM mz_catalog.mz_objects o JOIN mz_catalog.mz_schemas s ON o.schema_id = s.id
- WHERE o.id LIKE 'u%' AND (s.name = 'ddl_lab_batch' OR s.name LIKE 'ddl\_lab\_batch\_%')
-"""
 _KEPT = "SELECT count(*) FROM mz_objects WHERE id LIKE 's%' AND type = 'connection'"
 
 
@@ -112,7 +107,6 @@ def counted(server: Runs, expected: int | None) -> Iterator[Check]:
         with contextlib.closing(sql.connect(server.ports, "env.verify")) as connection:
             counts = objects.count(connection)
             kept = _kept_by_the_system(connection)
-            left = _left_by_batches(connection)
             limits = {name: _limit(connection, name) for name in _LIMITS}
     except (LabError, psycopg.Error) as error:
         yield Check(
@@ -132,7 +126,7 @@ def counted(server: Runs, expected: int | None) -> Iterator[Check]:
     )
     yield _gauge(server, counts.total + counts.fixtures + counts.upstream + kept)
     yield _room(limits, counts)
-    yield leftovers.left_over(left, counts.upstream - left)
+    yield leftovers.left_over(counts)
 
 
 def _limit(connection: Connection, name: str) -> int:
@@ -165,11 +159,6 @@ def _kept_by_the_system(connection: Connection) -> int:
     Seen with v26.24: they are its connections (one); all others come with the binary.
     """
     row = connection.execute(_KEPT).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _left_by_batches(connection: Connection) -> int:
-    row = connection.execute(_LEFT).fetchone()
     return int(row[0]) if row else 0
 
 

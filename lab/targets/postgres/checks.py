@@ -13,7 +13,7 @@ from lab.servers import settings
 from lab.servers.postgres import EmbeddedServer
 from lab.servers.records import Condition
 from lab.targets import leftovers
-from lab.targets.base import Connection
+from lab.targets.base import Connection, ObjectCounts
 from lab.targets.postgres import objects
 
 LEAST_FREE_BYTES = 128 * 1024 * 1024
@@ -38,10 +38,6 @@ SELECT 'session ' || pid || ' (' || application_name || '), ' || state
 _INVALID = """
 SELECT indexrelid::regclass::text FROM pg_index WHERE NOT (indisvalid AND indisready) ORDER BY 1
 """
-_LEFT = """
-SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE n.nspname ~ '^ddl_lab_batch(_.*)?$' AND c.relkind = 'f'
-"""
 _AUTOVACUUM = """
 SELECT query, extract(epoch FROM clock_timestamp() - xact_start)::float8
   FROM pg_stat_activity
@@ -60,13 +56,14 @@ def verify(
     condition = server.inspect().condition
     try:
         with contextlib.closing(connect("env.verify")) as connection:
+            counts = objects.count(connection)
             return (
                 Check(name="server answers", passed=True, found="yes"),
                 owner(condition),
                 build(connection, server.binaries.version()),
                 recovery(connection),
-                counted(connection, expected_objects),
-                left_by_batches(connection),
+                counted(counts, expected_objects),
+                leftovers.left_over(counts),
                 indexes(connection),
                 sessions(connection),
                 transactions(connection),
@@ -123,9 +120,8 @@ def recovery(connection: Connection) -> Check:
     )
 
 
-def counted(connection: Connection, expected: int | None) -> Check:
+def counted(counts: ObjectCounts, expected: int | None) -> Check:
     """Check that there are exactly ``expected`` user objects; any number where it is None."""
-    counts = objects.count(connection)
     types = ", ".join(f"{number:,} {kind}" for kind, number in sorted(counts.by_type.items()))
     return Check(
         name="objects",
@@ -148,13 +144,6 @@ def _towards(expected: int, found: int) -> str:
         " [population] in lab.toml), or let `lab.seed` drop the newest of its own with"
         " --drop-surplus."
     )
-
-
-def left_by_batches(connection: Connection) -> Check:
-    """Check that no foreign table that a batch benchmark made is left."""
-    row = connection.execute(_LEFT).fetchone()
-    left = int(row[0]) if row else 0
-    return leftovers.left_over(left, objects.count(connection).upstream - left)
 
 
 def indexes(connection: Connection) -> Check:
