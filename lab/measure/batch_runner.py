@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,6 +14,7 @@ import psycopg
 
 from lab import __version__
 from lab.core.errors import ExternalError, LabError
+from lab.core.ids import timed_id
 from lab.core.progress import Progress
 from lab.measure.batch_course import (
     BatchCourse,
@@ -103,7 +103,7 @@ def measure_batches(
         raise _not_one(end.why)
     return Run(
         schema_version=SCHEMA_VERSION,
-        id=f"{created_at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
+        id=timed_id(created_at),
         session=session,
         created_at=created_at.isoformat(timespec="seconds"),
         lab_version=__version__,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import psycopg
 
 from lab import __version__
 from lab.core.errors import ExternalError, StateMismatchError
+from lab.core.ids import timed_id
 from lab.core.progress import Progress
 from lab.measure.block import Bench
 from lab.measure.course import Course, Scene, not_one_block, shortened
@@ -69,7 +69,7 @@ def measure(
         course.run()
     return Run(
         schema_version=SCHEMA_VERSION,
-        id=f"{created_at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
+        id=timed_id(created_at),
         session=session,
         created_at=created_at.isoformat(timespec="seconds"),
         lab_version=__version__,

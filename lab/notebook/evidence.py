@@ -72,14 +72,7 @@ def write_run(workspace: Workspace, run: Run) -> RunFile:
             remedy="Measure fewer statements or fewer samples in one run; a session may hold "
             "several runs.",
         )
-    create_exclusively(path, content)
-    if _read(path) != content:
-        raise PreconditionError(
-            f"{path} does not hold what was written.",
-            code="evidence.differs",
-            why="A file of that name was there before, or the disk returned other bytes.",
-            remedy="Look at that file; move it aside if it is not wanted, and measure again.",
-        )
+    _write(path, content, "measure")
     return _file_of(workspace, path, content)
 
 
@@ -104,14 +97,7 @@ def write_attachment(workspace: Workspace, number: int, name: str, content: byte
             remedy="Take a shorter profile.",
         )
     path = session_folder(workspace, number) / name
-    create_exclusively(path, content)
-    if _read(path) != content:
-        raise PreconditionError(
-            f"{path} does not hold what was written.",
-            code="evidence.differs",
-            why="A file of that name was there before, or the disk returned other bytes.",
-            remedy="Look at that file; move it aside if it is not wanted, and profile again.",
-        )
+    _write(path, content, "profile")
     return path.relative_to(workspace.root).as_posix()
 
 
@@ -214,6 +200,18 @@ def _file_of(workspace: Workspace, path: Path, content: bytes) -> RunFile:
         sha256=sha256(content),
         run=path.stem.removeprefix("run-"),
     )
+
+
+def _write(path: Path, content: bytes, anew: str) -> None:
+    """Write a new file and read it back; ``anew`` is what to do again where that fails."""
+    create_exclusively(path, content)
+    if _read(path) != content:
+        raise PreconditionError(
+            f"{path} does not hold what was written.",
+            code="evidence.differs",
+            why="A file of that name was there before, or the disk returned other bytes.",
+            remedy=f"Look at that file; move it aside if it is not wanted, and {anew} again.",
+        )
 
 
 def _read(path: Path) -> bytes:

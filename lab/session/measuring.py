@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +11,7 @@ import msgspec
 from lab.core.config import Config, MeasureConfig
 from lab.core.errors import StateMismatchError
 from lab.core.files import explained
+from lab.core.ids import timed_id
 from lab.core.results import Check, Status, Step
 from lab.measure.findings import Analysis
 from lab.measure.plan import make_plan
@@ -139,7 +139,7 @@ def add_run(
         adopt_written_run(context, session)
         began = None
     name = _next_run(session)
-    intent = began or {"run": _run_id(), "options": msgspec.to_builtins(options)}
+    intent = began or {"run": timed_id(datetime.now(UTC)), "options": msgspec.to_builtins(options)}
     if began is None:
         session.journal.write(name, BEGUN, intent)
     steps: list[Step] = []
@@ -228,10 +228,6 @@ def adopt_written_run(context: Context, session: Session) -> None:
     written = None if began is None else evidence.find_run(context.workspace, began["run"])
     if written is not None:
         session.journal.step(_next_run(session), lambda: msgspec.to_builtins(written))
-
-
-def _run_id() -> str:
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
 def _next_run(session: Session) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import msgspec
 
 from lab.core.errors import StateMismatchError
 from lab.core.files import create_exclusively, encode, read_struct
+from lab.core.ids import timed_id
 from lab.core.workspace import Workspace
 from lab.notebook.evidence import RunFile
 from lab.session.journal import DONE, Journal
@@ -160,7 +160,7 @@ def create_session(
     """
     now = datetime.now(UTC)
     opening = Opening(
-        id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
+        id=timed_id(now),
         goal=goal,
         whole=whole,
         options=options,

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lab.core.errors import ExternalError, PreconditionError, StateMismatchError
+from lab.core.errors import ExternalError, LabError, PreconditionError, StateMismatchError
+from lab.targets.base import Connection, Trouble
+from lab.targets.diagnosis import described
 from lab.upstream.base import PREFIX, Link
+
+if TYPE_CHECKING:
+    import psycopg
 
 UPSTREAM_SCHEMA = "ddl_lab_upstream"
 """Where the source is, and what it needs."""
@@ -72,6 +78,34 @@ def identifier(name: str) -> str:
 def without_password(text: str, link: Link) -> str:
     """Return ``text`` with the upstream's password blotted out."""
     return text.replace(link.password, "…") if link.password else text
+
+
+def execute(
+    connection: Connection,
+    statement: str,
+    link: Link,
+    *,
+    classify: Callable[[psycopg.Error, str], Trouble],
+    diagnose: Callable[[str], LabError | None],
+) -> psycopg.Cursor[tuple[Any, ...]]:
+    """Execute a statement that makes or asks the source that reads ``link``.
+
+    Raises
+    ------
+    psycopg.Error
+        The target is gone.
+    LabError
+        Anything else, as ``diagnose`` says or else ``server.refused``, the password blotted out.
+    """
+    import psycopg
+
+    try:
+        return connection.execute(statement.encode())
+    except psycopg.Error as error:
+        if classify(error, "") is Trouble.GONE:
+            raise
+        said = without_password(described(error), link)
+        raise diagnose(said) or refused("to make the source", said) from None
 
 
 def unlike(found: dict[str, str], declared: dict[str, str]) -> tuple[str, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import psycopg
 
+from lab.core.checks import disk_space
 from lab.core.errors import LabError
 from lab.core.results import Check
 from lab.upstream import slots, tables
@@ -18,8 +18,6 @@ from lab.upstream.slots import Room, Slot
 
 LEAST_FREE = 2
 """Slots and WAL senders that one ``CREATE TABLE … FROM SOURCE`` wants free."""
-LEAST_FREE_BYTES = 128 * 1024 * 1024
-"""Eight segments of WAL: with less, a batch would soon end in a full disk."""
 MOST_HELD_BYTES = 64_000_000
 """WAL that idle slots may hold back; more fills the disk, and is decoded once they are read."""
 
@@ -64,17 +62,6 @@ def verify(
         orphans(slots.read_slots(connection)),
         statistics(watch),
         *((disk_space(Path(directory)),) if directory else ()),
-    )
-
-
-def no_answer(error: LabError) -> Check:
-    """Return the one check for an upstream that does not answer."""
-    return Check(
-        name="server answers",
-        passed=False,
-        found=f"{error.what} {error.why}".strip(),
-        expected="yes",
-        remedy=error.remedy,
     )
 
 
@@ -213,18 +200,6 @@ def statistics(watch: Callable[[], Connection]) -> Check:
         found=found,
         expected="yes",
         remedy="`upstream.up` makes the extension where the server loads its library.",
-    )
-
-
-def disk_space(data: Path, least: int = LEAST_FREE_BYTES) -> Check:
-    """Check that at least ``least`` bytes are free where the data are."""
-    free = shutil.disk_usage(data).free
-    return Check(
-        name="disk space",
-        passed=free >= least,
-        found=f"{free / 1e9:,.1f} GB free",
-        expected=f"at least {least / 1e9:,.1f} GB",
-        remedy=f"Free space on the file system of {data}.",
     )
 
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
+from lab.core.checks import no_answer
 from lab.core.config import UpstreamConfig
 from lab.core.errors import LabError, UsageError
 from lab.core.progress import Progress
@@ -291,7 +292,7 @@ class Upstream:
                     only_look=not self.changeable,
                 )
         except LabError as error:
-            return (checks.no_answer(error),)
+            return (no_answer(error),)
 
     def facts(self, *, database: str = "") -> dict[str, str]:
         """Return what of the upstream must be alike for two runs to be compared."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from lab.core.checks import disk_space
 from lab.core.config import Config, PostgresConfig
 from lab.core.errors import PreconditionError, UsageError
 from lab.core.progress import SilentProgress
@@ -342,8 +343,8 @@ def test_a_long_autovacuum_is_found(environment, connection):
 
 def test_too_little_disk_space_is_found(environment):
     data = environment.server.data
-    assert checks.disk_space(data).passed
-    assert not checks.disk_space(data, least=1 << 60).passed
+    assert disk_space(data).passed
+    assert not disk_space(data, least=1 << 60).passed
 
 
 def test_recovery_is_found(environment):

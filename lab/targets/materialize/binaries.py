@@ -146,15 +146,7 @@ def ask(path: Path) -> Answer:
 
     """
     try:
-        done = subprocess.run(
-            [path, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        done = _run(path, "--version")
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _unusable(path, str(error)) from error
     said = done.stdout.strip()
@@ -172,19 +164,23 @@ def missing_libraries(path: Path) -> tuple[str, ...]:
     Empty, too, where nothing can say so (no ``ldd``, or a static program).
     """
     try:
-        done = subprocess.run(
-            ["ldd", path],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        done = _run("ldd", path)
     except (OSError, subprocess.TimeoutExpired):
         return ()
     lines = done.stdout.splitlines()
     return tuple(line.split()[0] for line in lines if line.rstrip().endswith("not found"))
+
+
+def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
 
 
 def _ended(code: int) -> str:

@@ -140,10 +140,12 @@ class ImageServer:
 
     def comes_back(self, progress: Progress) -> bool:
         """Start a container anew whose environmentd halted on purpose; say whether it did."""
-        processes.wait_until(lambda: self._answers() or not self._runs(), _RETURN_S)
+        processes.wait_until(
+            lambda: sql.answers(self.ports, "lab.seed") or not self._runs(), _RETURN_S
+        )
         found = self._runner.inspect()
         if found.condition is Condition.RUNNING:
-            return self._answers()
+            return sql.answers(self.ports, "lab.seed")
         if found.exit_code != startup.HALTED:
             return False
         unchecked = recipe.asked_checks(found.environment) is False
@@ -251,13 +253,6 @@ class ImageServer:
     def _count(self) -> int:
         with contextlib.closing(sql.connect(self.ports, "env.start")) as connection:
             return objects.count(connection).total
-
-    def _answers(self) -> bool:
-        try:
-            sql.connect(self.ports, "lab.seed").close()
-        except LabError:
-            return False
-        return True
 
     def _runs(self) -> bool:
         return self._runner.inspect().condition is Condition.RUNNING

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from lab.core.errors import LabError, PreconditionError, StateMismatchError
+from lab.core.errors import PreconditionError, StateMismatchError
 from lab.core.locks import exclusive
 from lab.core.progress import Progress
 from lab.core.results import Check, Status, Step
@@ -150,8 +150,8 @@ class Server:
             # Of one that was adopted the launch is not known.
             return record.process is not None and not processes.launchers(record.token)
 
-        processes.wait_until(lambda: self._answers() or is_gone(), _RETURN_S)
-        if self._answers():
+        processes.wait_until(lambda: sql.answers(self.ports, "lab.seed") or is_gone(), _RETURN_S)
+        if sql.answers(self.ports, "lab.seed"):
             return True
         said = logs.since(self.records.log, record.offset)
         saved = record.launch.build and record.launch.build not in PROFILES
@@ -208,13 +208,6 @@ class Server:
         if not self.files.exists and not self._has_store():
             return Condition.ABSENT
         return Condition.CRASHED if self.records.read().process else Condition.STOPPED
-
-    def _answers(self) -> bool:
-        try:
-            sql.connect(self.ports, "lab.seed").close()
-        except LabError:
-            return False
-        return True
 
     def _start_store(self, progress: Progress) -> list[Step]:
         """Start the metadata store, or see that it answers; return what that changed."""

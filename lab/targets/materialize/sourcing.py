@@ -13,9 +13,9 @@ from lab.core.killpoints import reached
 from lab.core.progress import Progress
 from lab.core.results import Status, Step
 from lab.targets import sourcing as common
-from lab.targets.base import Connection, SourceState, Trouble, Variable
+from lab.targets.base import Connection, SourceState, Variable
 from lab.targets.changes import SOURCING
-from lab.targets.diagnosis import REFUSED, described, diagnose
+from lab.targets.diagnosis import REFUSED, diagnose
 from lab.targets.materialize import objects, source_catalog, troubles
 from lab.targets.materialize.source_catalog import CONNECTION, SECRET, SOURCE, Found
 from lab.targets.materialize.sql import DATABASE
@@ -338,10 +338,6 @@ class SourceSourcing:
         return seen
 
     def _run(self, connection: Connection, statement: str) -> psycopg.Cursor[tuple[Any, ...]]:
-        try:
-            return connection.execute(statement.encode())
-        except psycopg.Error as error:
-            if troubles.classify(error, "") is Trouble.GONE:
-                raise
-            said = common.without_password(described(error), self._link)
-            raise self.diagnose(said) or common.refused("to make the source", said) from None
+        return common.execute(
+            connection, statement, self._link, classify=troubles.classify, diagnose=self.diagnose
+        )

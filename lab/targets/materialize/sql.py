@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from lab.core.errors import ExternalError, PreconditionError
+from lab.core.errors import ExternalError, LabError, PreconditionError
 from lab.servers.ports import LOOPBACK
 from lab.targets.base import Connection
 from lab.targets.materialize.ports import Ports
@@ -55,6 +55,15 @@ def connect(
         )
     except psycopg.OperationalError as error:
         raise _no_answer(error, port) from error
+
+
+def answers(ports: Ports, purpose: str) -> bool:
+    """Say whether environmentd lets the lab in."""
+    try:
+        connect(ports, purpose).close()
+    except LabError:
+        return False
+    return True
 
 
 def _no_answer(error: psycopg.OperationalError, port: int) -> PreconditionError | ExternalError:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lab.core.checks import disk_space, no_answer
 from lab.core.errors import LabError
 from lab.core.results import Check
 from lab.servers import settings
@@ -16,8 +16,6 @@ from lab.targets import leftovers
 from lab.targets.base import Connection, ObjectCounts
 from lab.targets.postgres import objects
 
-LEAST_FREE_BYTES = 128 * 1024 * 1024
-"""Eight segments of PostgreSQL's journal: with less, a run would soon end in a full disk."""
 LONGEST_AUTOVACUUM_S = 30.0
 """An autovacuum that takes longer is no passing one: the run would be measured beside it."""
 _SHOWN = 5
@@ -72,15 +70,7 @@ def verify(
                 disk_space(server.data),
             )
     except LabError as error:
-        return (
-            Check(
-                name="server answers",
-                passed=False,
-                found=f"{error.what} {error.why}".strip(),
-                expected="yes",
-                remedy=error.remedy,
-            ),
-        )
+        return (no_answer(error),)
 
 
 def owner(condition: Condition) -> Check:
@@ -202,18 +192,6 @@ def declared(connection: Connection, server: EmbeddedServer) -> Check:
         wrong,
         "Take back what was set otherwise (ALTER SYSTEM, ALTER DATABASE, ALTER ROLE);"
         " `env.stop` and `env.start` put what is declared into effect.",
-    )
-
-
-def disk_space(data: Path, least: int = LEAST_FREE_BYTES) -> Check:
-    """Check that at least ``least`` bytes are free where the data are."""
-    free = shutil.disk_usage(data).free
-    return Check(
-        name="disk space",
-        passed=free >= least,
-        found=f"{free / 1e9:,.1f} GB free",
-        expected=f"at least {least / 1e9:,.1f} GB",
-        remedy=f"Free space on the file system of {data}.",
     )
 
 

@@ -16,8 +16,8 @@ from lab.core.killpoints import reached
 from lab.core.progress import Progress
 from lab.core.results import Status, Step
 from lab.targets import sourcing as common
-from lab.targets.base import Connection, SourceState, Trouble, Variable
-from lab.targets.diagnosis import described, diagnose
+from lab.targets.base import Connection, SourceState, Variable
+from lab.targets.diagnosis import diagnose
 from lab.targets.postgres import troubles
 from lab.targets.postgres.costs import IMPORT
 from lab.targets.sourcing import identifier, literal
@@ -265,13 +265,9 @@ class ForeignSourcing:
                 self._run(connection, f"SELECT postgres_fdw_disconnect({literal(self._server)})")
 
     def _run(self, connection: Connection, statement: str) -> psycopg.Cursor[tuple[Any, ...]]:
-        try:
-            return connection.execute(statement.encode())
-        except psycopg.Error as error:
-            if troubles.classify(error, "") is Trouble.GONE:
-                raise
-            said = common.without_password(described(error), self._link)
-            raise self.diagnose(said) or common.refused("to make the source", said) from None
+        return common.execute(
+            connection, statement, self._link, classify=troubles.classify, diagnose=self.diagnose
+        )
 
 
 def _options(connection: Connection, query: str, server: str) -> dict[str, str] | None:
