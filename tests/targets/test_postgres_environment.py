@@ -20,8 +20,10 @@ from lab.servers import launch
 from lab.servers.postgres import EmbeddedServer
 from lab.targets import registry
 from lab.targets.base import Phase, Trouble
-from lab.targets.postgres import checks, objects, workload
+from lab.targets.counting import FIXTURE_SCHEMA
+from lab.targets.postgres import checks, objects
 from lab.targets.postgres.environment import PostgresEnvironment
+from lab.targets.statements import STATEMENTS, workload
 
 QUIET = SilentProgress()
 SETTINGS = {
@@ -154,16 +156,16 @@ def test_cycles_leave_the_count_as_it_was(environment, connection):
     assert environment.count_objects(connection).fixtures == 0
 
 
-@pytest.mark.parametrize("statement", workload.STATEMENTS)
+@pytest.mark.parametrize("statement", STATEMENTS)
 def test_each_statement_brings_its_cycle_once(statement):
-    (cycle,) = workload.workload([statement, statement]).cycles
+    (cycle,) = workload("PostgreSQL", FIXTURE_SCHEMA, [statement, statement]).cycles
     assert statement in cycle.statements
-    assert workload.workload(cycle.statements).cycles == (cycle,)
+    assert workload("PostgreSQL", FIXTURE_SCHEMA, cycle.statements).cycles == (cycle,)
 
 
 def test_an_unknown_statement_names_the_nearest():
     with pytest.raises(UsageError) as caught:
-        workload.workload(["create-tabel"])
+        workload("PostgreSQL", FIXTURE_SCHEMA, ["create-tabel"])
     assert "create-table" in caught.value.remedy
 
 

@@ -18,7 +18,7 @@ from lab.targets.materialize import http, metrics, objects, sql
 from lab.targets.materialize.readiness import READY
 from lab.targets.materialize.runs import Found, Runs, fits, named
 from lab.targets.materialize.state_checks import in_full
-from lab.targets.materialize.workload import workload
+from lab.targets.statements import FIXTURES
 
 _HTTP_S = 120.0
 _ROLES = (sql.USER, sql.SYSTEM, sql.SUPPORT)
@@ -26,7 +26,7 @@ _CONSISTENCY = (("catalog", "/api/catalog/check"), ("coordinator", "/api/coordin
 _SHOWN = 5
 # What a limit is on, and how many of them are made as fixtures.
 _LIMITS = {
-    "max_tables": ("table", workload(()).fixtures),
+    "max_tables": ("table", len(FIXTURES)),
     "max_materialized_views": ("materialized-view", 0),
 }
 _KEPT = "SELECT count(*) FROM mz_objects WHERE id LIKE 's%' AND type = 'connection'"

@@ -30,6 +30,7 @@ from lab.targets.base import (
     Variables,
     Workload,
 )
+from lab.targets.counting import FIXTURE_SCHEMA
 from lab.targets.materialize import (
     checks,
     facts,
@@ -40,10 +41,10 @@ from lab.targets.materialize import (
     sql,
     troubles,
     variables,
-    workload,
 )
 from lab.targets.materialize.profiles import HttpProfiler
 from lab.targets.materialize.runs import Found, Runs, fits, named
+from lab.targets.statements import workload
 from lab.upstream.base import Link
 
 NAME = "materialize"
@@ -184,7 +185,7 @@ class MaterializeEnvironment:
 
     def workload(self, statements: Sequence[str]) -> Workload:
         """Return how to measure ``statements``."""
-        return workload.workload(statements)
+        return workload("Materialize", f"{sql.DATABASE}.{FIXTURE_SCHEMA}", statements)
 
     def population(self, kind: str, schema: str) -> PopulationScheme:
         """Return how objects of ``kind`` are seeded into ``schema``."""

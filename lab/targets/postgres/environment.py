@@ -35,6 +35,7 @@ from lab.targets.base import (
     Variables,
     Workload,
 )
+from lab.targets.counting import FIXTURE_SCHEMA
 from lab.targets.postgres import (
     checks,
     facts,
@@ -43,8 +44,8 @@ from lab.targets.postgres import (
     population,
     sourcing,
     troubles,
-    workload,
 )
+from lab.targets.statements import workload
 from lab.upstream.base import Link
 
 NAME = "postgres"
@@ -200,7 +201,7 @@ class PostgresEnvironment:
 
     def workload(self, statements: Sequence[str]) -> Workload:
         """Return how to measure ``statements``."""
-        return workload.workload(statements)
+        return workload("PostgreSQL", FIXTURE_SCHEMA, statements)
 
     def population(self, kind: str, schema: str) -> PopulationScheme:
         """Return how objects of ``kind`` are seeded into ``schema``."""
