@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from lab_driver import Driver, make_driver, remove_driver
 
 from lab.cli.environment import open_environment
-from lab.core.config import load_config
+from lab.core.loading import load_config
 from lab.targets.base import Connection
 from lab.upstream.assembly import open_upstream
 from lab.upstream.upstream import Upstream

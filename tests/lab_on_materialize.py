@@ -10,7 +10,7 @@ from materialize_driver import MaterializeDriver, materialize_lab
 from standin import Law
 
 from lab.cli.environment import open_environment
-from lab.core.config import load_config
+from lab.core.loading import load_config
 from lab.core.workspace import Workspace
 from lab.targets.base import Environment
 

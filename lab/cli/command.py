@@ -25,7 +25,7 @@ from lab.cli.words import WordsTask, gathered
 if TYPE_CHECKING:
     from invoke.context import Context
 
-    from lab.core.config import LoadedConfig
+    from lab.core.loading import LoadedConfig
     from lab.core.progress import Progress
     from lab.core.results import Outcome
     from lab.core.workspace import Workspace
@@ -62,7 +62,7 @@ class Front:
 
     def config(self, flags: Mapping[str, Any] | None = None) -> LoadedConfig:
         """Load the configuration with ``flags`` on top."""
-        from lab.core.config import load_config
+        from lab.core.loading import load_config
 
         return load_config(self.workspace.config, flags=flags)
 

@@ -16,7 +16,8 @@ from lab_driver import make_driver, remove_driver
 
 from lab.cli.namespace import namespace
 from lab.core import errors
-from lab.core.config import PREFIX, Config, known_keys
+from lab.core.config import Config
+from lab.core.loading import PREFIX, known_keys
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCS = PROJECT / "docs"
