@@ -28,7 +28,9 @@ from lab.measure.batch_plan import make_batch_plan, orders
 from lab.measure.batch_record import BatchPlan
 from lab.measure.batch_runner import measure_batches
 from lab.servers import binaries
-from lab.targets.base import Connection, Environment, Sourcing
+from lab.servers.connection import Connection
+from lab.targets.base import Environment
+from lab.targets.parts import Sourcing
 from lab.upstream import tables
 from lab.upstream.assembly import open_upstream
 from lab.upstream.base import PUBLICATION

@@ -9,7 +9,7 @@ from lab_driver import Driver, make_driver, remove_driver
 
 from lab.cli.environment import open_environment
 from lab.core.loading import load_config
-from lab.targets.base import Connection
+from lab.servers.connection import Connection
 from lab.upstream.assembly import open_upstream
 from lab.upstream.upstream import Upstream
 

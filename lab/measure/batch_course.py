@@ -22,7 +22,9 @@ from lab.measure.host import noise_since, probe_noise
 from lab.measure.host_noise import HostNoise
 from lab.measure.sampler import Sampler, answers, interrupt
 from lab.metrics.reading import Delta, Reading, difference
-from lab.targets.base import Connection, Environment, ObjectCounts, Sourcing, Trouble
+from lab.servers.connection import Connection
+from lab.targets.base import Environment, ObjectCounts, Trouble
+from lab.targets.parts import Sourcing
 from lab.upstream.upstream import Upstream
 
 _PACE_S = 0.2

@@ -42,7 +42,8 @@ from lab.measure.host import host_facts
 from lab.measure.passport import make_passport
 from lab.measure.record import SCHEMA_VERSION, TRANSACTION, Passport, Plan, Run, Stop
 from lab.metrics.reading import Delta, difference
-from lab.targets.base import Connection, Cycle, Environment, Operation, Workload
+from lab.servers.connection import Connection
+from lab.targets.base import Cycle, Environment, Operation, Workload
 from lab.targets.registry import target
 from lab.upstream.activity import Activity
 from lab.upstream.base import Link

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection
 
 from lab.core.errors import LabError, StateMismatchError
 from lab.core.progress import Progress
-from lab.targets.base import Connection, SourceState, Sourcing
+from lab.servers.connection import Connection
+from lab.targets.parts import SourceState, Sourcing
 from lab.targets.sourcing import MISSING, STALLED
 
 _STARTING = "starting"

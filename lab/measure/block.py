@@ -17,7 +17,8 @@ from lab.measure.plan import rounds
 from lab.measure.record import AUTOCOMMIT, COST, IDLE, TRANSACTION, Block, Sample
 from lab.measure.sampler import TIMEOUT_S, Sampler, answers, undisturbed
 from lab.metrics.reading import Reading, difference
-from lab.targets.base import Connection, Cycle, Environment, ObjectCounts, Operation
+from lab.servers.connection import Connection
+from lab.targets.base import Cycle, Environment, ObjectCounts, Operation
 
 T = TypeVar("T")
 

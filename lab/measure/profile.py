@@ -20,7 +20,8 @@ from lab.core.processes import ProcessIdentity
 from lab.core.progress import Progress
 from lab.measure.sampler import Sampler
 from lab.metrics.stacks import Stack, from_perf
-from lab.targets.base import Connection, Environment, Workload
+from lab.servers.connection import Connection
+from lab.targets.base import Environment, Workload
 
 HERTZ = 99
 """How often stacks are sampled in a second; no divisor of what else happens periodically."""

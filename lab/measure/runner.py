@@ -21,7 +21,8 @@ from lab.measure.host import host_facts
 from lab.measure.passport import make_passport
 from lab.measure.record import LATENCY, SCHEMA_VERSION, Block, Plan, Run
 from lab.measure.sampler import TIMEOUT_S, Sampler, interrupt
-from lab.targets.base import Connection, Environment, Workload
+from lab.servers.connection import Connection
+from lab.targets.base import Environment, Workload
 
 _FIXTURES_S = 15.0
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus
 
-from lab.targets.base import Connection
+from lab.servers.connection import Connection
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult

@@ -8,7 +8,8 @@ import msgspec
 
 from lab.core.files import explained, read_struct, write_struct
 from lab.core.results import Check
-from lab.targets.base import Connection, Environment
+from lab.servers.connection import Connection
+from lab.targets.base import Environment
 from lab.upstream.base import ROLE
 from lab.upstream.checks import described
 from lab.upstream.slots import Slot

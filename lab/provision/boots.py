@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from lab.core.results import Outcome
 from lab.core.tables import table
-from lab.targets.base import Boot, BootPhase, Environment
+from lab.targets.base import Environment
+from lab.targets.parts import Boot, BootPhase
 
 _SHOWN_BOOTS = 10
 # No blanks: a table takes leading ones away.

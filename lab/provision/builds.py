@@ -8,7 +8,8 @@ from lab.core.errors import StateMismatchError, UsageError
 from lab.core.progress import Progress
 from lab.core.results import Check, Outcome, Status, gravest
 from lab.core.tables import table
-from lab.targets.base import Build, Builds, Environment, Phase
+from lab.targets.base import Environment, Phase
+from lab.targets.parts import Build, Builds
 
 _COMMIT_LENGTH = 9
 _UP = (Phase.RUNNING, Phase.FOREIGN)

@@ -13,7 +13,8 @@ from lab.core.errors import ExternalError
 from lab.core.killpoints import reached
 from lab.core.progress import Progress, Stage
 from lab.provision.variables import as_change
-from lab.targets.base import Connection, Environment, Trouble
+from lab.servers.connection import Connection
+from lab.targets.base import Environment, Trouble
 
 KILL_POINT = "lab.seed:batch"
 # The last string of a command that was killed may take effect after this one has looked: its

@@ -18,7 +18,8 @@ from lab.core.progress import Progress
 from lab.core.results import Outcome, Status, Step
 from lab.metrics.reading import Kind, Reading
 from lab.provision.failures import explained
-from lab.targets.base import Connection, Environment
+from lab.servers.connection import Connection
+from lab.targets.base import Environment
 
 _PURPOSE = "metrics"
 _STANDARD_ERROR = 2

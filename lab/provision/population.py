@@ -19,7 +19,8 @@ from lab.provision.failures import explained
 from lab.provision.filling import Filling, counted
 from lab.provision.quicker import Quick, hint, offer
 from lab.provision.steps import Look, converge
-from lab.targets.base import Connection, Environment, Phase, PopulationScheme
+from lab.servers.connection import Connection
+from lab.targets.base import Environment, Phase, PopulationScheme
 
 _PURPOSE = "lab.seed"
 

@@ -16,18 +16,18 @@ from lab.core.progress import Progress, duration_text
 from lab.core.results import Status, Step
 from lab.provision.failures import explained
 from lab.provision.steps import DeclaredStep, converge
+from lab.servers.connection import Connection
 from lab.targets.base import (
     AS_DECLARED,
     BUILD_ID,
     BUILD_PROFILE,
     SELF_CHECKS,
     SHAPES_ONLY,
-    Builds,
-    Connection,
     Environment,
     Launch,
     Phase,
 )
+from lab.targets.parts import Builds
 
 _PURPOSE = "lab.seed"
 # With fewer objects missing, or less time left, two restarts would take longer than they save.

@@ -25,8 +25,10 @@ from lab.provision.baseline import (
 )
 from lab.provision.failures import explained
 from lab.provision.upstream import verdict
+from lab.servers.connection import Connection
 from lab.servers.records import Condition
-from lab.targets.base import Connection, Environment, Sourcing
+from lab.targets.base import Environment
+from lab.targets.parts import Sourcing
 from lab.upstream.checks import described
 from lab.upstream.record import missing
 from lab.upstream.swept import Standing

@@ -11,8 +11,9 @@ from lab.core.progress import Progress
 from lab.core.results import Outcome, Status, Step, gravest
 from lab.core.tables import table
 from lab.provision.steps import Look
-from lab.targets.base import Environment, Phase, Variable, Variables
+from lab.targets.base import Environment, Phase
 from lab.targets.changes import DECLARED, aims, for_sessions
+from lab.targets.parts import Variable, Variables
 
 SETTING = "env.set"
 RESTORING = "session.finish"

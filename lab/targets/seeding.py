@@ -15,7 +15,7 @@ import msgspec
 
 from lab.core.errors import UsageError
 from lab.core.nearest import did_you_mean
-from lab.targets.base import Connection
+from lab.servers.connection import Connection
 from lab.targets.counting import is_labs_own
 
 _COLUMNS = "(a int, b text)"

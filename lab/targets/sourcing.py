@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lab.core.errors import ExternalError, LabError, PreconditionError, StateMismatchError
-from lab.targets.base import Connection, Trouble
+from lab.servers.connection import Connection
+from lab.targets.base import Trouble
 from lab.targets.diagnosis import described
 from lab.upstream.base import PREFIX, Link
 

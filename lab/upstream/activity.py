@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from lab.metrics.reading import Kind, Reading, Series
+from lab.servers.connection import Connection
 from lab.upstream import logs
-from lab.upstream.base import MAINTENANCE, ROLE, Connection, Provider
+from lab.upstream.base import MAINTENANCE, ROLE, Provider
 from lab.upstream.costs import CONNECTIONS, SESSION_TIME
 from lab.upstream.shapes import SHAPES
 from lab.upstream.statements import Statements

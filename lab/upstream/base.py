@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Protocol
 
 import msgspec
 
 from lab.core.progress import Progress
 from lab.core.results import Step
+from lab.servers.connection import Connection
 from lab.servers.records import Condition
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
-else:
-    # Importing psycopg takes longer than most tasks that need no connection.
-    Connection = Any
 
 DATABASE = "upstream"
 """The database of an upstream that the lab runs."""

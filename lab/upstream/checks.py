@@ -11,8 +11,9 @@ import psycopg
 from lab.core.checks import disk_space
 from lab.core.errors import LabError
 from lab.core.results import Check
+from lab.servers.connection import Connection
 from lab.upstream import slots, tables
-from lab.upstream.base import PREFIX, PUBLICATION, ROLE, SCHEMA, Connection
+from lab.upstream.base import PREFIX, PUBLICATION, ROLE, SCHEMA
 from lab.upstream.failures import first_line
 from lab.upstream.slots import Room, Slot
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import psycopg
 
 from lab.core.errors import UsageError
-from lab.upstream.base import PREFIX, SCHEMA, Connection
+from lab.servers.connection import Connection
+from lab.upstream.base import PREFIX, SCHEMA
 
 _WORD = re.compile(r"""\s+ | "(?:[^"]|"")*" | '(?:[^']|'')*' | \w+ | .""", re.VERBOSE | re.DOTALL)
 _COMMENT = re.compile(r"--|/\*|\$")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.upstream.base import Connection
+from lab.servers.connection import Connection
 
 _CONNECT_S = 10
 _PLAIN: dict[str, Any] = {

@@ -16,10 +16,11 @@ from lab.core.progress import Progress
 from lab.core.results import Step
 from lab.core.workspace import Workspace
 from lab.servers import engine, launch, ports
+from lab.servers.connection import Connection
 from lab.servers.container_records import ContainerFound, Plan, Role
 from lab.servers.containers import Container
 from lab.servers.records import Condition
-from lab.upstream.base import DATABASE, MAINTENANCE, Connection, Found
+from lab.upstream.base import DATABASE, MAINTENANCE, Found
 from lab.upstream.embedded import SETTINGS
 from lab.upstream.failures import first_line, not_running, refused
 

@@ -14,11 +14,12 @@ from lab.core.progress import Progress
 from lab.core.results import Step
 from lab.core.workspace import Workspace
 from lab.servers import logs
+from lab.servers.connection import Connection
 from lab.servers.mounts import in_memory
 from lab.servers.ports import LOOPBACK
 from lab.servers.postgres import EmbeddedServer
 from lab.servers.records import Condition
-from lab.upstream.base import DATABASE, Connection, Found
+from lab.upstream.base import DATABASE, Found
 from lab.upstream.failures import not_running, refused
 
 STATE = "upstream"

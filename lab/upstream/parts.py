@@ -11,7 +11,8 @@ from psycopg import sql
 from lab.core.errors import PreconditionError, StateMismatchError
 from lab.core.progress import Progress
 from lab.core.results import Status, Step
-from lab.upstream.base import MAINTENANCE, ROLE, Connection
+from lab.servers.connection import Connection
+from lab.upstream.base import MAINTENANCE, ROLE
 
 LEAST_SLOTS = 2
 """Free slots (and WAL senders) that one ``CREATE TABLE … FROM SOURCE`` asks for."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from lab.core.errors import ExternalError
+from lab.servers.connection import Connection
 from lab.upstream import connecting
-from lab.upstream.base import Connection, Link
+from lab.upstream.base import Link
 from lab.upstream.failures import not_running, refused
 
 

@@ -10,8 +10,9 @@ import psycopg
 from lab.core.errors import LabError
 from lab.core.progress import Progress
 from lab.core.results import Status, Step
+from lab.servers.connection import Connection
 from lab.upstream import connecting, disk, tables
-from lab.upstream.base import MAINTENANCE, ROLE, Connection, Provider
+from lab.upstream.base import MAINTENANCE, ROLE, Provider
 from lab.upstream.failures import explained, first_line
 from lab.upstream.parts import (
     DatabasePart,

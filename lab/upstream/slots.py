@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from lab.upstream.base import ROLE, Connection
+from lab.servers.connection import Connection
+from lab.upstream.base import ROLE
 
 _SLOTS = """
 SELECT slot_name, coalesce(database, ''), active,

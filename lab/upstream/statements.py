@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.core.errors import PreconditionError
-from lab.upstream.base import Connection
+from lab.servers.connection import Connection
 from lab.upstream.shapes import OTHER, SHAPES, in_one_line, shape_of
 
 _MS = 1e6  # the view gives milliseconds

@@ -21,8 +21,9 @@ from psycopg import sql
 from lab.core.errors import StateMismatchError
 from lab.core.files import read_struct, write_struct
 from lab.core.killpoints import reached
+from lab.servers.connection import Connection
 from lab.upstream import slots
-from lab.upstream.base import DATABASE, Connection, Provider
+from lab.upstream.base import DATABASE, Provider
 
 KILL_RECORDED = "upstream.sweep.recorded:after"
 KILL_MADE = "upstream.sweep.made:after"

@@ -9,8 +9,9 @@ import psycopg
 from lab.core.errors import LabError, StateMismatchError
 from lab.core.killpoints import reached
 from lab.core.progress import Progress
+from lab.servers.connection import Connection
 from lab.upstream import tables
-from lab.upstream.base import PREFIX, PUBLICATION, ROLE, SCHEMA, Connection
+from lab.upstream.base import PREFIX, PUBLICATION, ROLE, SCHEMA
 
 KILL_POINT = "upstream.up:batch"
 _PORTION = 100

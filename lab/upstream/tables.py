@@ -13,7 +13,8 @@ import msgspec
 import psycopg
 
 from lab.core.errors import UsageError
-from lab.upstream.base import MOST_TABLES, PREFIX, PUBLICATION, ROLE, SCHEMA, Connection
+from lab.servers.connection import Connection
+from lab.upstream.base import MOST_TABLES, PREFIX, PUBLICATION, ROLE, SCHEMA
 from lab.upstream.columns import refused_list, unlike
 
 _SHOWN = 5

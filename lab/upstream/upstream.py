@@ -11,10 +11,11 @@ from lab.core.config import UpstreamConfig
 from lab.core.errors import LabError, UsageError
 from lab.core.progress import Progress
 from lab.core.results import Check, Status, Step
+from lab.servers.connection import Connection
 from lab.servers.ports import LOOPBACK
 from lab.servers.records import Condition
 from lab.upstream import checks, slots
-from lab.upstream.base import MAINTENANCE, Connection, Found, Link, Provider
+from lab.upstream.base import MAINTENANCE, Found, Link, Provider
 from lab.upstream.failures import explained, not_adopted, not_adopted_for_sweeps
 from lab.upstream.parts import RolePart, has_database
 from lab.upstream.provisioning import Provisioning, login_failure

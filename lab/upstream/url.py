@@ -15,9 +15,10 @@ from lab.core.errors import ExternalError, LabError, PreconditionError, UsageErr
 from lab.core.progress import Progress
 from lab.core.results import Status, Step
 from lab.core.workspace import Workspace
+from lab.servers.connection import Connection
 from lab.servers.records import Condition
 from lab.upstream import connecting
-from lab.upstream.base import PREFIX, PUBLICATION, ROLE, SCHEMA, Connection, Found
+from lab.upstream.base import PREFIX, PUBLICATION, ROLE, SCHEMA, Found
 from lab.upstream.failures import not_running
 
 _SCHEMES = ("postgres", "postgresql")

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 from measured_postgres import MeasuredPostgres, served
 
-from lab.targets.base import Connection
+from lab.servers.connection import Connection
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from typing import Any
 from lab.core.config import Config, PostgresConfig
 from lab.core.progress import SilentProgress
 from lab.core.workspace import Workspace
-from lab.targets.base import Connection
+from lab.servers.connection import Connection
 from lab.targets.registry import target
 
 

@@ -19,7 +19,7 @@ from lab.measure.batch_plan import make_batch_plan
 from lab.measure.batch_record import BatchPlan
 from lab.measure.batch_runner import measure_batches
 from lab.measure.record import Run
-from lab.targets.base import Sourcing
+from lab.targets.parts import Sourcing
 from lab.upstream.assembly import open_upstream
 from lab.upstream.upstream import Upstream
 

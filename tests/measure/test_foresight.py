@@ -28,7 +28,8 @@ from lab.measure.plan import make_plan
 from lab.measure.record import EVIDENCE_BYTES, Plan, Run
 from lab.measure.runner import measure
 from lab.metrics.reading import Kind, Reading, Series
-from lab.targets.base import Connection, Cycle, Operation
+from lab.servers.connection import Connection
+from lab.targets.base import Cycle, Operation
 
 PAIR = Cycle((Operation("create-table", "CREATE x_{i}"), Operation("drop-table", "DROP x_{i}")))
 CYCLES = (PAIR,) * 5

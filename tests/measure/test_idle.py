@@ -19,7 +19,7 @@ from lab.measure.plan import make_plan
 from lab.measure.record import Run, counted
 from lab.measure.runner import measure
 from lab.metrics.reading import difference
-from lab.targets.base import Connection
+from lab.servers.connection import Connection
 
 FLUSH = "subject.io.wal.normal.fsync_time"
 

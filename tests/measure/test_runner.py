@@ -27,7 +27,8 @@ from lab.measure.plan import (
 from lab.measure.record import EVIDENCE_BYTES, Plan, Run, Sample, Stop, counted, sql_of
 from lab.measure.runner import measure
 from lab.metrics.reading import difference
-from lab.targets.base import Connection, Cycle, ObjectCounts, Operation, Workload
+from lab.servers.connection import Connection
+from lab.targets.base import Cycle, ObjectCounts, Operation, Workload
 from lab.targets.counting import FIXTURE_SCHEMA as SCHEMA
 
 ALL = ("create-table", "create-view", "create-index", "alter-rename")

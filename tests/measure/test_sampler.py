@@ -12,7 +12,7 @@ import pytest
 from measured_postgres import MeasuredPostgres, value
 
 from lab.measure.sampler import Sampler, answers, undisturbed
-from lab.targets.base import Connection
+from lab.servers.connection import Connection
 
 
 def test_the_time_is_the_servers_and_within_the_clients(connection: Connection) -> None:

@@ -21,7 +21,8 @@ from lab.measure.plan import COST_TURNS, make_plan
 from lab.measure.record import Plan, Run, Sample, counted
 from lab.measure.runner import measure
 from lab.measure.sampler import Reply, Sampler
-from lab.targets.base import Connection, Cycle, Operation
+from lab.servers.connection import Connection
+from lab.targets.base import Cycle, Operation
 from lab.targets.counting import FIXTURE_SCHEMA as SCHEMA
 
 DEFERRED = """

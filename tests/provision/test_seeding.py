@@ -12,7 +12,8 @@ from provision_support import Watching, seeded
 
 from lab.core.errors import StateMismatchError
 from lab.core.results import Status
-from lab.targets.base import Connection, Environment
+from lab.servers.connection import Connection
+from lab.targets.base import Environment
 
 Total = Callable[[], int]
 Execute = Callable[[str], None]

@@ -16,7 +16,8 @@ from lab.core.errors import ExternalError, UsageError
 from lab.core.progress import SilentProgress
 from lab.core.results import Outcome, Status
 from lab.provision.quicker import offer
-from lab.targets.base import SELF_CHECKS, Environment, Variables
+from lab.targets.base import SELF_CHECKS, Environment
+from lab.targets.parts import Variables
 
 QUIET = SilentProgress()
 

@@ -15,7 +15,7 @@ from lab.core.errors import LabError, PreconditionError, StateMismatchError
 from lab.core.results import Check, Outcome, Status
 from lab.provision import sourcing
 from lab.provision.baseline import Baselines
-from lab.targets.base import Sourcing
+from lab.targets.parts import Sourcing
 
 TABLES = 40
 

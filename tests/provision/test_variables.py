@@ -16,8 +16,9 @@ from lab.core.progress import SilentProgress
 from lab.core.results import Outcome, Status
 from lab.provision import lab as whole
 from lab.provision import variables as provision
-from lab.targets.base import Environment, Phase, Variables
+from lab.targets.base import Environment, Phase
 from lab.targets.changes import DECLARED, SEEDING, Change, aims, expected, for_sessions
+from lab.targets.parts import Variables
 
 QUIET = SilentProgress()
 NAMES = ("max_tables", "max_sources", "enable_x")

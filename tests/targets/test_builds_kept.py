@@ -18,8 +18,8 @@ from lab.core.errors import ExternalError, LabError, PreconditionError, UsageErr
 from lab.core.files import write_struct
 from lab.core.progress import SilentProgress
 from lab.core.results import Status
-from lab.targets.base import Build
 from lab.targets.materialize.copying import copy_programs
+from lab.targets.parts import Build
 
 QUIET = SilentProgress()
 

@@ -15,11 +15,13 @@ from lab_on_materialize import lab_on_materialize
 
 from lab.core.errors import UsageError
 from lab.core.progress import SilentProgress
-from lab.targets.base import Connection, Environment, Trouble, Variable
+from lab.servers.connection import Connection
+from lab.targets.base import Environment, Trouble
 from lab.targets.changes import ChangeRecord
 from lab.targets.materialize import objects, population, sql, troubles
 from lab.targets.materialize.environment import MaterializeEnvironment
 from lab.targets.materialize.variables import SystemVariables
+from lab.targets.parts import Variable
 
 KINDS = ("table", "view", "materialized-view", "index")
 # As a real environmentd worded it.

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.targets.base import BootPhase
 from lab.targets.materialize import startup
+from lab.targets.parts import BootPhase
 
 CAPTURED = (Path(__file__).parent / "data/materialize-startup.log").read_text().splitlines()
 WHERE = "environmentd: 2026-11-23T03:58:27.740260Z  INFO mz_environmentd: startup: "

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from lab.core.errors import LabError
 from lab.core.results import Check
-from lab.targets.base import Build
 from lab.targets.materialize.binaries import ENVIRONMENTD, NAMES, ask, misfit, missing_libraries
 from lab.targets.materialize.checkout import Checkout
 from lab.targets.materialize.hashes import digest
+from lab.targets.parts import Build
 
 _AGAIN = "Build or adopt it again: a damaged copy is replaced."
 
 
 def checks(build: Build, checkout: Checkout | None) -> tuple[Check, ...]:
-    """Look at all that `lab.targets.base.Builds.check` promises; the files are read whole."""
+    """Look at all that `lab.targets.parts.Builds.check` promises; the files are read whole."""
     paths = [Path(build.directory) / name for name in NAMES]
     present = [path for path in paths if path.is_file()]
     missing = [path.name for path in paths if path not in present]

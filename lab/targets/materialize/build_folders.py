@@ -16,10 +16,10 @@ from lab.core.errors import PreconditionError
 from lab.core.files import explained, read_struct, sync_directory, write_struct
 from lab.core.killpoints import reached
 from lab.core.progress import Progress
-from lab.targets.base import Build
 from lab.targets.materialize.build_identity import ID_LENGTH
 from lab.targets.materialize.copying import copy_programs
 from lab.targets.materialize.hashes import signature
+from lab.targets.parts import Build
 
 RECORD = "build.json"
 _PARTIAL = ".partial-"

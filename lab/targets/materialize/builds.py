@@ -14,7 +14,6 @@ from lab.core.files import explained
 from lab.core.nearest import did_you_mean
 from lab.core.progress import Progress
 from lab.core.results import Check, Status, Step
-from lab.targets.base import Build
 from lab.targets.materialize import build_checks, build_folders
 from lab.targets.materialize.binaries import (
     ENVIRONMENTD,
@@ -28,12 +27,13 @@ from lab.targets.materialize.build_identity import build_id, hinted_profile, run
 from lab.targets.materialize.checkout import Checkout, TreeIdentity
 from lab.targets.materialize.compiling import FLAGS, compile_tree, require_profile
 from lab.targets.materialize.hashes import FileHashes, signature
+from lab.targets.parts import Build
 
 _LEAST_PREFIX = 4
 
 
 class BuildStore:
-    """Keeps builds in ``folder``; see `lab.targets.base.Builds`.
+    """Keeps builds in ``folder``; see `lab.targets.parts.Builds`.
 
     ``checkout`` is what is compiled, None where none is configured. ``running`` returns the paths
     of the executables that run now: a build that holds one of them is never removed. Whoever calls

@@ -11,13 +11,15 @@ import psycopg
 
 from lab.core.errors import LabError
 from lab.core.results import Check
+from lab.servers.connection import Connection
 from lab.servers.ports import LOOPBACK
 from lab.targets import leftovers
-from lab.targets.base import Connection, ObjectCounts, Variables
+from lab.targets.base import ObjectCounts
 from lab.targets.materialize import http, metrics, objects, sql
 from lab.targets.materialize.readiness import READY
 from lab.targets.materialize.runs import Found, Runs, fits, named
 from lab.targets.materialize.state_checks import in_full
+from lab.targets.parts import Variables
 from lab.targets.statements import FIXTURES
 
 _HTTP_S = 120.0

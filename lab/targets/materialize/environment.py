@@ -11,23 +11,17 @@ import psycopg
 from lab.core.progress import Progress
 from lab.core.results import Check, Step
 from lab.metrics.reading import Reading
+from lab.servers.connection import Connection
 from lab.servers.ports import LOOPBACK
 from lab.servers.records import Condition
 from lab.targets.base import (
     AS_DECLARED,
-    Boot,
-    Builds,
-    Connection,
     Launch,
     ObjectCounts,
     Phase,
     PopulationScheme,
-    Profiler,
     Situation,
-    Sourcing,
     Trouble,
-    Variable,
-    Variables,
     Workload,
 )
 from lab.targets.counting import FIXTURE_SCHEMA
@@ -44,6 +38,7 @@ from lab.targets.materialize import (
 )
 from lab.targets.materialize.profiles import HttpProfiler
 from lab.targets.materialize.runs import Found, Runs, fits, named
+from lab.targets.parts import Boot, Builds, Profiler, Sourcing, Variable, Variables
 from lab.targets.statements import workload
 from lab.upstream.base import Link
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from lab.targets.base import SHAPES_ONLY, Build, Connection
+from lab.servers.connection import Connection
+from lab.targets.base import SHAPES_ONLY
+from lab.targets.parts import Build
 
 # Limits are raised as a population grows, and change no latency that was ever seen.
 _LIMIT = "max_"

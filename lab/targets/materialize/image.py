@@ -15,7 +15,7 @@ from lab.core.results import Step
 from lab.core.workspace import Workspace
 from lab.servers.container_records import ContainerFound, Plan, Role
 from lab.servers.containers import Container, Readiness
-from lab.targets.base import Build
+from lab.targets.parts import Build
 
 STATE_FOLDER = "/mzdata"
 """Where the image keeps its state: metadata, blobs, environment id and secrets."""

@@ -21,7 +21,7 @@ from lab.core.results import Check, Status, Step
 from lab.servers import engine
 from lab.servers.container_records import ContainerFound
 from lab.servers.records import Condition
-from lab.targets.base import AS_DECLARED, Boot, Build, Builds, Launch
+from lab.targets.base import AS_DECLARED, Launch
 from lab.targets.materialize import http, objects, processes, recipe, sql, startup
 from lab.targets.materialize.image import FIRST_PORT, PROFILE, ImageRunner, build_id, image_build
 from lab.targets.materialize.ports import Ports
@@ -29,6 +29,7 @@ from lab.targets.materialize.readiness import READY, Watch, await_ready
 from lab.targets.materialize.record import Records
 from lab.targets.materialize.runs import Found, named
 from lab.targets.materialize.state_checks import disk_space, require_room
+from lab.targets.parts import Boot, Build, Builds
 
 _RETURN_S = 120.0
 _ANSWER_S = 5.0

@@ -14,8 +14,8 @@ from lab.core.errors import PreconditionError
 from lab.core.processes import ProcessIdentity
 from lab.core.progress import Progress
 from lab.core.results import Step
+from lab.servers.connection import Connection
 from lab.servers.records import Condition
-from lab.targets.base import Connection
 from lab.targets.materialize import metadata_queries as queries
 from lab.targets.materialize.metadata_queries import Session
 

@@ -13,10 +13,10 @@ from lab.core.progress import Progress
 from lab.core.results import Status, Step
 from lab.core.workspace import Workspace
 from lab.servers import engine, ports
+from lab.servers.connection import Connection
 from lab.servers.container_records import ContainerFound, Plan, Role
 from lab.servers.containers import Container
 from lab.servers.records import Condition
-from lab.targets.base import Connection
 from lab.targets.materialize import metadata_queries as queries
 from lab.targets.materialize.metadata_base import (
     DATABASE,

@@ -11,11 +11,11 @@ from lab.core.progress import Progress
 from lab.core.results import Status, Step
 from lab.core.workspace import Workspace
 from lab.servers.cluster import Trusted
+from lab.servers.connection import Connection
 from lab.servers.mounts import in_memory
 from lab.servers.ports import LOOPBACK
 from lab.servers.postgres import EmbeddedServer
 from lab.servers.records import Condition
-from lab.targets.base import Connection
 from lab.targets.materialize import metadata_queries as queries
 from lab.targets.materialize.metadata_base import DATABASE, MetadataStore, StoreFound, down, named
 

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from lab.core.errors import PreconditionError
-from lab.targets.base import Connection
+from lab.servers.connection import Connection
 
 SCHEMAS = ("consensus", "tsoracle", "storage")
 """What environmentd keeps in a metadata store."""

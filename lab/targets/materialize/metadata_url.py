@@ -13,9 +13,9 @@ from lab.core.errors import LabError, PreconditionError, UsageError
 from lab.core.progress import Progress
 from lab.core.results import Status, Step
 from lab.servers import containers
+from lab.servers.connection import Connection
 from lab.servers.mounts import in_memory
 from lab.servers.records import Condition
-from lab.targets.base import Connection
 from lab.targets.materialize import metadata_queries as queries
 from lab.targets.materialize.metadata_base import MetadataStore, StoreFound, down, opened
 

@@ -5,7 +5,8 @@ Clusters, roles, schemas and databases are not in it (src/catalog/src/builtin.rs
 
 from __future__ import annotations
 
-from lab.targets.base import Connection, ObjectCounts
+from lab.servers.connection import Connection
+from lab.targets.base import ObjectCounts
 from lab.targets.counting import tally
 from lab.targets.materialize.sql import DATABASE
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
+from lab.servers.connection import Connection
 from lab.targets import seeding
-from lab.targets.base import Connection
 from lab.targets.materialize import objects
 
 # A string of several statements is a transaction, which takes no second DDL statement (25001).

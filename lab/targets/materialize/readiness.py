@@ -12,7 +12,7 @@ import psycopg
 
 from lab.core.errors import ExternalError, LabError, LabTimeoutError, PreconditionError
 from lab.core.progress import Progress
-from lab.targets.base import Connection
+from lab.servers.connection import Connection
 from lab.targets.materialize import http, startup
 from lab.targets.materialize.ports import Ports
 from lab.targets.materialize.sql import connect

@@ -8,7 +8,8 @@ import msgspec
 
 from lab.core.files import read_struct, write_struct
 from lab.core.processes import ProcessIdentity
-from lab.targets.base import AS_DECLARED, Boot, Launch
+from lab.targets.base import AS_DECLARED, Launch
+from lab.targets.parts import Boot
 
 _MOST_TOKENS = 50
 _MOST_BOOTS = 50

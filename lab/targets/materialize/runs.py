@@ -11,10 +11,11 @@ from lab.core.processes import ProcessIdentity
 from lab.core.progress import Progress
 from lab.core.results import Check, Step
 from lab.servers.records import Condition
-from lab.targets.base import Build, Builds, Launch
+from lab.targets.base import Launch
 from lab.targets.materialize.ports import Ports
 from lab.targets.materialize.processes import Running
 from lab.targets.materialize.record import Records
+from lab.targets.parts import Build, Builds
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):

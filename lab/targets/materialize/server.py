@@ -13,8 +13,9 @@ from lab.core.locks import exclusive
 from lab.core.progress import Progress
 from lab.core.results import Check, Status, Step
 from lab.servers import logs
+from lab.servers.connection import Connection
 from lab.servers.records import Condition
-from lab.targets.base import OTHER_BUILD, Connection, Launch
+from lab.targets.base import OTHER_BUILD, Launch
 from lab.targets.materialize import processes, recipe, sql, startup
 from lab.targets.materialize.builds import BuildStore
 from lab.targets.materialize.checkout import Checkout

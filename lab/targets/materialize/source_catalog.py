@@ -9,8 +9,9 @@ import re
 
 import msgspec
 
-from lab.targets.base import Connection, SourceState
+from lab.servers.connection import Connection
 from lab.targets.materialize.sql import DATABASE
+from lab.targets.parts import SourceState
 from lab.targets.sourcing import STALLED, Schemas, numbers
 from lab.upstream.base import SCHEMA
 

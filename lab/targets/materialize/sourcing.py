@@ -12,14 +12,15 @@ from lab.core.errors import LabError, LabTimeoutError
 from lab.core.killpoints import reached
 from lab.core.progress import Progress
 from lab.core.results import Status, Step
+from lab.servers.connection import Connection
 from lab.targets import sourcing as common
-from lab.targets.base import Connection, SourceState, Variable
 from lab.targets.changes import SOURCING
 from lab.targets.diagnosis import REFUSED, diagnose
 from lab.targets.materialize import objects, source_catalog, troubles
 from lab.targets.materialize.source_catalog import CONNECTION, SECRET, SOURCE, Found
 from lab.targets.materialize.sql import DATABASE
 from lab.targets.materialize.variables import SystemVariables
+from lab.targets.parts import SourceState, Variable
 from lab.targets.sourcing import identifier, literal
 from lab.upstream.base import PREFIX, SCHEMA, Link
 
@@ -32,7 +33,7 @@ _ON = ("on", "true")
 
 
 class SourceSourcing:
-    """Tables from the source that reads ``link``; see `lab.targets.base.Sourcing`."""
+    """Tables from the source that reads ``link``; see `lab.targets.parts.Sourcing`."""
 
     statement: str = "create-table-from-source"
     product: str = "Materialize: CREATE TABLE … FROM SOURCE"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg
 
 from lab.core.errors import ExternalError, LabError, PreconditionError
+from lab.servers.connection import Connection
 from lab.servers.ports import LOOPBACK
-from lab.targets.base import Connection
 from lab.targets.materialize.ports import Ports
 
 DATABASE = "materialize"

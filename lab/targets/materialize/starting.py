@@ -17,7 +17,7 @@ from lab.core.killpoints import reached
 from lab.core.progress import Progress
 from lab.core.results import Status, Step
 from lab.servers import logs
-from lab.targets.base import Boot, Build, Launch
+from lab.targets.base import Launch
 from lab.targets.materialize import launch as launching
 from lab.targets.materialize import objects, processes, recipe, sql, startup
 from lab.targets.materialize.builds import BuildStore
@@ -30,6 +30,7 @@ from lab.targets.materialize.recipe import Recipe
 from lab.targets.materialize.record import Records
 from lab.targets.materialize.runs import named
 from lab.targets.materialize.state import StateFiles
+from lab.targets.parts import Boot, Build
 
 PROFILES = ("debug", "optimized", "release")
 _SAY_EVERY_S = 5.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from lab.targets.base import BootPhase
+from lab.targets.parts import BootPhase
 
 HALTED = 166
 """The exit code of an environmentd that ended on purpose, to be started again."""

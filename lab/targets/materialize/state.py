@@ -26,7 +26,7 @@ import msgspec
 
 from lab.core.errors import LabError, StateMismatchError
 from lab.core.files import explained, read_struct, write_atomically, write_struct
-from lab.targets.base import Connection
+from lab.servers.connection import Connection
 
 _ID = re.compile(r"^.+-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-\d+$")
 # The last component of the key of a rollup, which holds a shard's whole state.

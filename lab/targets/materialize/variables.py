@@ -13,9 +13,10 @@ import msgspec
 
 from lab.core.errors import ExternalError, LabError, UsageError
 from lab.core.nearest import did_you_mean
-from lab.targets.base import Connection, Variable
+from lab.servers.connection import Connection
 from lab.targets.changes import SEEDING, Change, ChangeRecord, expected
 from lab.targets.materialize.troubles import limit_of
+from lab.targets.parts import Variable
 
 if TYPE_CHECKING:
     import psycopg
@@ -32,7 +33,7 @@ _MOST = 2**32 - 1
 
 
 class SystemVariables:
-    """The system variables of one environment; see `lab.targets.base.Variables`.
+    """The system variables of one environment; see `lab.targets.parts.Variables`.
 
     ``connect`` opens a connection as ``mz_system`` for a purpose; ``record`` is the file with what
     was set.

@@ -10,10 +10,11 @@ from lab.core.checks import disk_space, no_answer
 from lab.core.errors import LabError
 from lab.core.results import Check
 from lab.servers import settings
+from lab.servers.connection import Connection
 from lab.servers.postgres import EmbeddedServer
 from lab.servers.records import Condition
 from lab.targets import leftovers
-from lab.targets.base import Connection, ObjectCounts
+from lab.targets.base import ObjectCounts
 from lab.targets.postgres import objects
 
 LONGEST_AUTOVACUUM_S = 30.0

@@ -16,26 +16,21 @@ from lab.core.progress import Progress
 from lab.core.results import Check, Status, Step
 from lab.metrics.reading import Reading
 from lab.servers import binaries
+from lab.servers.connection import Connection
 from lab.servers.postgres import EmbeddedServer
 from lab.servers.records import Condition, Found
 from lab.targets.base import (
     AS_DECLARED,
-    Boot,
-    Builds,
-    Connection,
     Launch,
     ObjectCounts,
     Phase,
     PopulationScheme,
-    Profiler,
     Situation,
-    Sourcing,
     Trouble,
-    Variable,
-    Variables,
     Workload,
 )
 from lab.targets.counting import FIXTURE_SCHEMA
+from lab.targets.parts import Boot, Builds, Profiler, Sourcing, Variable, Variables
 from lab.targets.postgres import (
     checks,
     facts,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from lab.targets.base import SETTINGS_CHANGED, Connection
+from lab.servers.connection import Connection
+from lab.targets.base import SETTINGS_CHANGED
 
 # Settings in the road of a DDL statement: said whatever they are.
 _ALWAYS = (

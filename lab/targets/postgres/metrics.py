@@ -20,7 +20,7 @@ import msgspec
 
 from lab.core.processes import ProcessIdentity
 from lab.metrics.reading import Kind, Reading, Series
-from lab.targets.base import Connection
+from lab.servers.connection import Connection
 
 CATALOGS = (
     "pg_attrdef",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lab.targets.base import Connection, ObjectCounts
+from lab.servers.connection import Connection
+from lab.targets.base import ObjectCounts
 from lab.targets.counting import tally
 
 KINDS = {

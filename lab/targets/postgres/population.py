@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from lab.servers.connection import Connection
 from lab.targets import seeding
-from lab.targets.base import Connection
 
 BATCH = 200
 """Statements in one string, which is one transaction. A string of 200 is as fast as one of 1,000

@@ -15,9 +15,10 @@ from lab.core.errors import LabError
 from lab.core.killpoints import reached
 from lab.core.progress import Progress
 from lab.core.results import Status, Step
+from lab.servers.connection import Connection
 from lab.targets import sourcing as common
-from lab.targets.base import Connection, SourceState, Variable
 from lab.targets.diagnosis import diagnose
+from lab.targets.parts import SourceState, Variable
 from lab.targets.postgres import troubles
 from lab.targets.postgres.costs import IMPORT
 from lab.targets.sourcing import identifier, literal
@@ -50,7 +51,7 @@ _UNSEEN = {
 
 
 class ForeignSourcing:
-    """Foreign tables of the upstream that ``link`` names; see `lab.targets.base.Sourcing`."""
+    """Foreign tables of the upstream that ``link`` names; see `lab.targets.parts.Sourcing`."""
 
     statement: str = IMPORT
     product: str = "postgres_fdw: IMPORT FOREIGN SCHEMA … LIMIT TO (not Materialize)"
